@@ -1,0 +1,1 @@
+//! Debian's archive: indices, signatures, closures, packages, layers.

@@ -1,0 +1,1 @@
+//! Diagnostics: source map, spans, rendering.

@@ -1,0 +1,1 @@
+//! The running network as an object.

@@ -1,0 +1,1 @@
+//! What runs inside a guest, and the protocol to talk with it.

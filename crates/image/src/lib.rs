@@ -1,0 +1,1 @@
+//! Writers of images: erofs, cpio, empty ext4.

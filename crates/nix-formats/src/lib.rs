@@ -1,0 +1,1 @@
+//! Formats of Nix: base32, hashes, store paths, derivations, NAR.

@@ -1,0 +1,1 @@
+//! The embedded Nix library (folder nix/), as data.

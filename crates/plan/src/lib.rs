@@ -1,0 +1,1 @@
+//! The network plan: the one boundary between evaluation and running.

@@ -1,0 +1,1 @@
+//! QEMU: accelerator choice, command lines, QMP, supervision of the process.

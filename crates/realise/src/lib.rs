@@ -1,0 +1,1 @@
+//! From a network expression to a result: evaluation meets store.

@@ -1,0 +1,1 @@
+//! The store: paths on disk, registration, builders, garbage roots.

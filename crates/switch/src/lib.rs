@@ -1,0 +1,1 @@
+//! The virtual switch: layer 2 segments between machines.

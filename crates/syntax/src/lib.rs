@@ -1,0 +1,1 @@
+//! The Nix language: lexer, parser, tree, name resolution, printer.
