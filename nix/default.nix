@@ -1,0 +1,2 @@
+# The entry of the embedded library: `import <nixpkgs> { }`.
+import ./pkgs
