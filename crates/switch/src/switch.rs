@@ -1,0 +1,506 @@
+//! The switch's thread: frames between sockets, by the cores' word.
+//!
+//! A port is one end of a pair of AF_UNIX datagram sockets whose other end a QEMU holds; a datagram
+//! is a frame. The thread waits for all of them, reads in batches, and writes without ever waiting:
+//! what does not fit goes into a bounded queue of the port, and past that it is dropped, so a
+//! machine that hangs or floods stops no other.
+//!
+//! Not here: what happens to a frame ([`crate::fabric`], [`crate::gateway`]).
+
+use std::collections::{HashMap, VecDeque};
+use std::net::Ipv4Addr;
+use std::os::fd::{AsFd, OwnedFd};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::thread::JoinHandle;
+use std::time::Instant;
+
+use rustix::event::{EventfdFlags, epoll};
+use rustix::io::Errno;
+use rustix::net::{AddressFamily, RecvFlags, SendFlags, SocketFlags, SocketType};
+
+use crate::fabric::{Counters, Fabric, PortId};
+use crate::gateway::{Gateway, Rules, Verdict};
+
+/// Longest frame that QEMU sends (its NET_BUFSIZE).
+const FRAME_MAX: usize = 4096 + 65536;
+/// Frames read from one port before the others have their turn.
+const BATCH: usize = 64;
+/// Frames that wait for a port whose socket is full.
+const QUEUE_MAX: usize = 1024;
+/// Wanted size of a socket's buffer, bytes; the system's limit may be lower.
+const BUFFER_LEN: usize = 1 << 20;
+/// How often the host's own addresses are looked up while frames flow.
+const ADDRESSES_EVERY: std::time::Duration = std::time::Duration::from_secs(5);
+/// The key of the wake-up descriptor.
+const WAKE: u64 = u64::MAX;
+
+/// Why the switch could not start or take a port.
+#[derive(Debug, thiserror::Error)]
+#[error("the network switch failed to {action}")]
+pub struct SwitchError {
+    action: &'static str,
+    #[source]
+    source: std::io::Error,
+}
+
+fn failed(action: &'static str) -> impl FnOnce(Errno) -> SwitchError {
+    move |errno| SwitchError { action, source: errno.into() }
+}
+
+/// One machine's way out.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct UplinkId(u32);
+
+/// A port as reports show it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct PortReport {
+    /// The port.
+    pub id: PortId,
+    /// Its name, such as `test1/eth1`.
+    pub name: String,
+    /// Its segment.
+    pub segment: u32,
+    /// Whether its link is up.
+    pub is_up: bool,
+    /// What passed.
+    pub counters: Counters,
+}
+
+/// Makes the two ends of a cable: one for the switch, one to be inherited by QEMU.
+///
+/// Both are closed on exec; only the first does not block.
+///
+/// # Errors
+/// No descriptors left.
+pub fn frame_socket_pair() -> Result<(OwnedFd, OwnedFd), SwitchError> {
+    let (ours, theirs) = rustix::net::socketpair(AddressFamily::UNIX, SocketType::DGRAM, SocketFlags::CLOEXEC, None)
+        .map_err(failed("make a socket pair"))?;
+    for end in [&ours, &theirs] {
+        // A smaller buffer only drops earlier.
+        let _ = rustix::net::sockopt::set_socket_send_buffer_size(end, BUFFER_LEN);
+    }
+    rustix::io::ioctl_fionbio(&ours, true).map_err(failed("set up a socket"))?;
+    Ok((ours, theirs))
+}
+
+/// The running switch. Dropping it ends its thread.
+pub struct Switch {
+    shared: Arc<Shared>,
+    thread: Option<JoinHandle<()>>,
+}
+
+struct Shared {
+    epoll: OwnedFd,
+    wake: OwnedFd,
+    state: Mutex<State>,
+}
+
+#[derive(Default)]
+struct State {
+    fabric: Fabric,
+    /// Sockets by their key in the epoll set.
+    sockets: HashMap<u64, Socket>,
+    ports: HashMap<PortId, u64>,
+    port_names: Vec<(PortId, String, u32)>,
+    uplinks: HashMap<u32, Uplink>,
+    next: u64,
+    is_ending: bool,
+}
+
+struct Uplink {
+    gateway: Gateway,
+    guest: u64,
+    nat: u64,
+}
+
+struct Socket {
+    fd: Arc<OwnedFd>,
+    role: Role,
+    queue: VecDeque<Box<[u8]>>,
+}
+
+#[derive(Clone, Copy)]
+enum Role {
+    Port(PortId),
+    UplinkGuest(u32),
+    UplinkNat(u32),
+}
+
+impl Switch {
+    /// Starts the thread.
+    ///
+    /// # Errors
+    /// No descriptors or threads left.
+    pub fn start() -> Result<Self, SwitchError> {
+        let epoll = epoll::create(epoll::CreateFlags::CLOEXEC).map_err(failed("start"))?;
+        let wake = rustix::event::eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK).map_err(failed("start"))?;
+        epoll::add(&epoll, &wake, epoll::EventData::new_u64(WAKE), epoll::EventFlags::IN).map_err(failed("start"))?;
+        let shared = Arc::new(Shared { epoll, wake, state: Mutex::default() });
+        let thread = std::thread::Builder::new()
+            .name("switch".into())
+            .spawn({
+                let shared = Arc::clone(&shared);
+                move || run(&shared)
+            })
+            .map_err(|source| SwitchError { action: "start its thread", source })?;
+        Ok(Self { shared, thread: Some(thread) })
+    }
+
+    /// Adds a port to a segment; `socket` is the switch's end of a [`frame_socket_pair`].
+    ///
+    /// # Errors
+    /// The socket cannot be waited for.
+    pub fn add_port(&self, segment: u32, name: &str, socket: OwnedFd) -> Result<PortId, SwitchError> {
+        let mut state = self.state();
+        let id = state.fabric.add(segment);
+        match self.add_socket(&mut state, socket, Role::Port(id)) {
+            Ok(key) => {
+                state.ports.insert(id, key);
+                state.port_names.push((id, name.to_owned(), segment));
+                Ok(id)
+            }
+            Err(error) => {
+                state.fabric.remove(id);
+                Err(error)
+            }
+        }
+    }
+
+    /// Takes a port away.
+    pub fn remove_port(&self, id: PortId) {
+        let mut state = self.state();
+        state.fabric.remove(id);
+        state.port_names.retain(|(port, ..)| *port != id);
+        if let Some(key) = state.ports.remove(&id) {
+            self.remove_socket(&mut state, key);
+        }
+    }
+
+    /// Joins a machine's `eth0` and its NAT through a gateway.
+    ///
+    /// # Errors
+    /// A socket cannot be waited for.
+    pub fn add_uplink(&self, guest: OwnedFd, nat: OwnedFd, rules: Rules) -> Result<UplinkId, SwitchError> {
+        let mut state = self.state();
+        let id = u32::try_from(state.next).unwrap_or(u32::MAX);
+        let guest = self.add_socket(&mut state, guest, Role::UplinkGuest(id))?;
+        let nat = match self.add_socket(&mut state, nat, Role::UplinkNat(id)) {
+            Ok(nat) => nat,
+            Err(error) => {
+                self.remove_socket(&mut state, guest);
+                return Err(error);
+            }
+        };
+        let mut gateway = Gateway::new(rules);
+        gateway.set_host_addresses(host_addresses());
+        state.uplinks.insert(id, Uplink { gateway, guest, nat });
+        Ok(UplinkId(id))
+    }
+
+    /// Takes a way out away.
+    pub fn remove_uplink(&self, id: UplinkId) {
+        let mut state = self.state();
+        if let Some(uplink) = state.uplinks.remove(&id.0) {
+            self.remove_socket(&mut state, uplink.guest);
+            self.remove_socket(&mut state, uplink.nat);
+        }
+    }
+
+    /// Sets a port's link up or down.
+    pub fn set_link(&self, id: PortId, up: bool) {
+        self.state().fabric.set_link(id, up);
+    }
+
+    /// Every port in the order in which they were added.
+    #[must_use]
+    pub fn report(&self) -> Vec<PortReport> {
+        let state = self.state();
+        let report = |(id, name, segment): &(PortId, String, u32)| PortReport {
+            id: *id,
+            name: name.clone(),
+            segment: *segment,
+            is_up: state.fabric.is_up(*id),
+            counters: state.fabric.counters(*id),
+        };
+        state.port_names.iter().map(report).collect()
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.shared.lock()
+    }
+
+    fn add_socket(&self, state: &mut State, fd: OwnedFd, role: Role) -> Result<u64, SwitchError> {
+        rustix::io::ioctl_fionbio(&fd, true).map_err(failed("set up a socket"))?;
+        let key = state.next;
+        state.next += 1;
+        epoll::add(&self.shared.epoll, &fd, epoll::EventData::new_u64(key), epoll::EventFlags::IN)
+            .map_err(failed("wait for a socket"))?;
+        state.sockets.insert(key, Socket { fd: Arc::new(fd), role, queue: VecDeque::new() });
+        Ok(key)
+    }
+
+    fn remove_socket(&self, state: &mut State, key: u64) {
+        if let Some(socket) = state.sockets.remove(&key) {
+            let _ = epoll::delete(&self.shared.epoll, &*socket.fd);
+        }
+    }
+}
+
+impl Drop for Switch {
+    fn drop(&mut self) {
+        self.state().is_ending = true;
+        let _ = rustix::io::write(&self.shared.wake, &1u64.to_ne_bytes());
+        if let Some(thread) = self.thread.take() {
+            let _ = thread.join();
+        }
+    }
+}
+
+impl Shared {
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+fn run(shared: &Shared) {
+    let start = Instant::now();
+    let mut addresses_at = start;
+    let mut buffer = vec![0u8; FRAME_MAX];
+    let mut events = Vec::with_capacity(64);
+    loop {
+        events.clear();
+        match epoll::wait(&shared.epoll, rustix::buffer::spare_capacity(&mut events), None) {
+            Ok(_) | Err(Errno::INTR) => {}
+            Err(_) => return,
+        }
+        let mut state = shared.lock();
+        if state.is_ending {
+            return;
+        }
+        if addresses_at.elapsed() > ADDRESSES_EVERY && !state.uplinks.is_empty() {
+            addresses_at = Instant::now();
+            let addresses = host_addresses();
+            for uplink in state.uplinks.values_mut() {
+                uplink.gateway.set_host_addresses(addresses.clone());
+            }
+        }
+        for event in &events {
+            let (key, flags) = (event.data.u64(), event.flags);
+            if key == WAKE {
+                let _ = rustix::io::read(&shared.wake, &mut [0u8; 8][..]);
+                continue;
+            }
+            if flags.contains(epoll::EventFlags::OUT) {
+                flush(shared, &mut state, key);
+            }
+            if flags.intersects(epoll::EventFlags::IN | epoll::EventFlags::HUP | epoll::EventFlags::ERR)
+                && !receive(shared, &mut state, key, &mut buffer, start)
+                && let Some(socket) = state.sockets.get(&key)
+            {
+                // The machine is gone; its port goes when the driver takes it away.
+                let _ = epoll::delete(&shared.epoll, &*socket.fd);
+            }
+        }
+    }
+}
+
+/// Reads a batch from a socket. False when its other end is closed.
+fn receive(shared: &Shared, state: &mut State, key: u64, buffer: &mut [u8], start: Instant) -> bool {
+    let Some(socket) = state.sockets.get(&key) else { return true };
+    let (fd, role) = (Arc::clone(&socket.fd), socket.role);
+    for _ in 0..BATCH {
+        let len = match rustix::net::recv(fd.as_fd(), &mut *buffer, RecvFlags::DONTWAIT) {
+            Ok((0, _)) => return false,
+            Ok((len, _)) => len,
+            Err(Errno::AGAIN) => return true,
+            Err(Errno::INTR) => continue,
+            Err(_) => return false,
+        };
+        let frame = &mut buffer[..len];
+        let now = u64::try_from(start.elapsed().as_nanos()).unwrap_or(u64::MAX);
+        match role {
+            Role::Port(port) => {
+                let State { fabric, sockets, ports, .. } = &mut *state;
+                let mut undelivered = Vec::new();
+                fabric.handle(now, port, frame, &mut |to, frame| {
+                    let sent = ports.get(&to).is_some_and(|key| send(shared, sockets, *key, frame));
+                    if !sent {
+                        undelivered.push(to);
+                    }
+                });
+                for to in undelivered {
+                    fabric.note_undelivered(to, len);
+                }
+            }
+            Role::UplinkGuest(id) => {
+                let State { uplinks, sockets, .. } = &mut *state;
+                let Some(uplink) = uplinks.get_mut(&id) else { continue };
+                match uplink.gateway.from_guest(frame) {
+                    Verdict::Pass => send(shared, sockets, uplink.nat, frame),
+                    Verdict::Reply => send(shared, sockets, uplink.guest, frame),
+                    Verdict::Drop => false,
+                };
+            }
+            Role::UplinkNat(id) => {
+                let State { uplinks, sockets, .. } = &mut *state;
+                let Some(uplink) = uplinks.get_mut(&id) else { continue };
+                if uplink.gateway.from_nat(frame) == Verdict::Pass {
+                    send(shared, sockets, uplink.guest, frame);
+                }
+            }
+        }
+    }
+    true
+}
+
+/// Sends a frame, or queues it while the socket is full. False when it was dropped.
+fn send(shared: &Shared, sockets: &mut HashMap<u64, Socket>, key: u64, frame: &[u8]) -> bool {
+    let Some(socket) = sockets.get_mut(&key) else { return false };
+    if socket.queue.is_empty() {
+        match rustix::net::send(&*socket.fd, frame, SendFlags::DONTWAIT | SendFlags::NOSIGNAL) {
+            Ok(_) => return true,
+            Err(Errno::AGAIN | Errno::NOBUFS) => {
+                let flags = epoll::EventFlags::IN | epoll::EventFlags::OUT;
+                if epoll::modify(&shared.epoll, &*socket.fd, epoll::EventData::new_u64(key), flags).is_err() {
+                    return false;
+                }
+            }
+            Err(_) => return false,
+        }
+    }
+    if socket.queue.len() >= QUEUE_MAX {
+        return false;
+    }
+    socket.queue.push_back(frame.into());
+    true
+}
+
+/// Sends what waited for a socket, as far as there is room.
+fn flush(shared: &Shared, state: &mut State, key: u64) {
+    let Some(socket) = state.sockets.get_mut(&key) else { return };
+    while let Some(frame) = socket.queue.front() {
+        match rustix::net::send(&*socket.fd, frame, SendFlags::DONTWAIT | SendFlags::NOSIGNAL) {
+            Err(Errno::AGAIN | Errno::NOBUFS) => return,
+            _ => drop(socket.queue.pop_front()),
+        }
+    }
+    let _ = epoll::modify(&shared.epoll, &*socket.fd, epoll::EventData::new_u64(key), epoll::EventFlags::IN);
+}
+
+/// The IPv4 addresses of this host's interfaces.
+fn host_addresses() -> Vec<Ipv4Addr> {
+    let mut list: *mut libc::ifaddrs = std::ptr::null_mut();
+    // SAFETY: getifaddrs writes a list into the pointer, or fails and writes nothing.
+    if unsafe { libc::getifaddrs(&raw mut list) } != 0 {
+        return Vec::new();
+    }
+    let mut addresses = Vec::new();
+    let mut entry = list;
+    while !entry.is_null() {
+        // SAFETY: entry is an element of the list, which is freed only below.
+        let ifaddr = unsafe { &*entry };
+        // SAFETY: ifa_addr is null or a socket address; the family says which.
+        if !ifaddr.ifa_addr.is_null() && i32::from(unsafe { (*ifaddr.ifa_addr).sa_family }) == libc::AF_INET {
+            // SAFETY: an address of family AF_INET is a sockaddr_in; it need not be aligned as one.
+            let address = unsafe { ifaddr.ifa_addr.cast::<libc::sockaddr_in>().read_unaligned() };
+            addresses.push(Ipv4Addr::from(u32::from_be(address.sin_addr.s_addr)));
+        }
+        entry = ifaddr.ifa_next;
+    }
+    // SAFETY: list came from getifaddrs and no reference into it is left.
+    unsafe { libc::freeifaddrs(list) };
+    addresses
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::time::Duration;
+
+    fn machine_end(fd: OwnedFd) -> std::os::unix::net::UnixDatagram {
+        let socket = std::os::unix::net::UnixDatagram::from(fd);
+        socket.set_read_timeout(Some(Duration::from_secs(5))).unwrap();
+        socket
+    }
+
+    fn port(switch: &Switch, segment: u32) -> (PortId, std::os::unix::net::UnixDatagram) {
+        let (ours, theirs) = frame_socket_pair().unwrap();
+        (switch.add_port(segment, "m", ours).unwrap(), machine_end(theirs))
+    }
+
+    fn frame(source: u8, len: usize) -> Vec<u8> {
+        let mut frame = vec![255; 6];
+        frame.extend([2, 0, 0, 0, 0, source]);
+        frame.resize(len, 7);
+        frame
+    }
+
+    #[test]
+    fn frames_pass_whole_between_the_machines_of_a_segment() {
+        let switch = Switch::start().unwrap();
+        let ((_, a), (_, b), (_, other)) = (port(&switch, 1), port(&switch, 1), port(&switch, 2));
+        let mut buffer = [0; FRAME_MAX];
+        for len in [60, 1514, 60_000] {
+            a.send(&frame(1, len)).unwrap();
+            assert_eq!(b.recv(&mut buffer).unwrap(), len);
+            assert_eq!(buffer[..len], frame(1, len));
+        }
+        other.set_nonblocking(true).unwrap();
+        assert!(other.recv(&mut buffer).is_err());
+        assert_eq!(switch.report()[1].counters.sent_frames, 3);
+    }
+
+    #[test]
+    fn a_machine_that_reads_nothing_stops_no_other() {
+        let switch = Switch::start().unwrap();
+        let ((_, a), (_hung, _silent), (_, b)) = (port(&switch, 1), port(&switch, 1), port(&switch, 1));
+        let mut buffer = [0; 2048];
+        for _ in 0..5000 {
+            a.send(&frame(1, 1514)).unwrap();
+            assert_eq!(b.recv(&mut buffer).unwrap(), 1514);
+        }
+        assert!(switch.report()[1].counters.dropped_frames > 0);
+    }
+
+    #[test]
+    fn a_machine_that_ends_leaves_the_others_talking() {
+        let switch = Switch::start().unwrap();
+        let ((_, a), (gone, end), (_, b)) = (port(&switch, 1), port(&switch, 1), port(&switch, 1));
+        drop(end);
+        let mut buffer = [0; 2048];
+        a.send(&frame(1, 100)).unwrap();
+        assert_eq!(b.recv(&mut buffer).unwrap(), 100);
+        switch.remove_port(gone);
+        b.send(&frame(2, 200)).unwrap();
+        assert_eq!(a.recv(&mut buffer).unwrap(), 200);
+        assert_eq!(switch.report().len(), 2);
+    }
+
+    #[test]
+    fn an_uplink_passes_the_outside_and_not_the_host() {
+        let switch = Switch::start().unwrap();
+        let ((guest, guest_end), (nat, nat_end)) = (frame_socket_pair().unwrap(), frame_socket_pair().unwrap());
+        let uplink = switch.add_uplink(guest, nat, Rules::default()).unwrap();
+        let (guest, nat) = (machine_end(guest_end), machine_end(nat_end));
+        let packet = |target: [u8; 4]| {
+            let mut frame = frame(1, 54);
+            frame[12..15].copy_from_slice(&[8, 0, 0x45]);
+            frame[20..24].copy_from_slice(&[0, 0, 64, 6]);
+            frame[30..34].copy_from_slice(&target);
+            frame
+        };
+        guest.send(&packet([10, 0, 2, 2])).unwrap();
+        guest.send(&packet([192, 0, 2, 1])).unwrap();
+        let mut buffer = [0; 2048];
+        assert_eq!(nat.recv(&mut buffer).unwrap(), 54);
+        assert_eq!(buffer[30..34], [192, 0, 2, 1]);
+        nat.send(&packet([10, 0, 2, 15])).unwrap();
+        assert_eq!(guest.recv(&mut buffer).unwrap(), 54);
+        switch.remove_uplink(uplink);
+    }
+
+    #[test]
+    fn this_host_has_a_loopback_address() {
+        assert!(host_addresses().contains(&Ipv4Addr::LOCALHOST));
+    }
+}
