@@ -1,0 +1,285 @@
+# Packages of which more is expected than their files: other paths, attributes, several Debian versions.
+#
+# Each attribute is an argument set of view.nix' `make`, less `pname`. Paths `/usr/...` are those of the layer, where
+# sbin is merged into bin and packages' /etc lies at /usr/share/nbv/etc.
+{
+  lib,
+  has,
+  platform,
+  # name of the package -> view, to name other packages lazily
+  self,
+  # file with a text
+  text,
+}:
+
+let
+  # Words of names.nix' kind: "a b? c|d".
+  words =
+    given:
+    lib.concatMap (
+      word:
+      if lib.hasSuffix "?" word then
+        lib.filter has [ (lib.removeSuffix "?" word) ]
+      else
+        let
+          choices = lib.splitString "|" word;
+        in
+        [ (lib.findFirst has (builtins.head choices) choices) ]
+    ) (lib.filter (word: word != "") (lib.splitString " " given));
+
+  aside = "/usr/share/nbv/etc";
+
+  shell = name: extra: {
+    packages = [ name ];
+    passthru.shellPath = "/bin/${name}";
+  } // extra;
+
+  bash = shell "bash" { links."bin/sh" = "/usr/bin/bash"; };
+
+  postgres =
+    major:
+    let
+      home = "lib/postgresql/${major}";
+    in
+    {
+      packages = [ "postgresql-${major}" "postgresql-client-${major}" ];
+      only = [ "share/doc/postgresql-${major}" ];
+      links = {
+        "bin" = "/usr/${home}/bin";
+        "lib" = "/usr/${home}/lib";
+        "share/postgresql" = "/usr/share/postgresql/${major}";
+      };
+      passthru = {
+        psqlSchema = major;
+        dlSuffix = ".so";
+        withPackages = _: self."postgresql_${major}";
+        withJIT = self."postgresql_${major}";
+        withoutJIT = self."postgresql_${major}";
+        pkgs = { };
+      };
+    };
+  postgresMajor = lib.findFirst (major: has "postgresql-${major}") "17" [ "17" "15" ];
+
+  nginx = {
+    packages = [ "nginx" "nginx-common" ];
+    drop = [ "lib/systemd" "etc" ];
+    links = {
+      "conf" = "${aside}/nginx";
+      "html" = "/usr/share/nginx/html";
+    };
+  };
+
+  # Alternatives have no files of their own in the package.
+  alternative = packages: links: {
+    packages = words packages;
+    inherit links;
+  };
+
+  itWorks = text "index.html" "<!DOCTYPE html>\n<html><head><title>It works!</title></head><body><h1>It works!</h1></body></html>\n";
+in
+{
+  inherit words;
+
+  packages = {
+    inherit bash nginx;
+    bashInteractive = bash;
+    bashInteractiveFHS = bash;
+    bashNonInteractive = bash;
+    dash = shell "dash" { };
+    zsh = shell "zsh" { };
+    fish = shell "fish" { };
+    mksh = shell "mksh" { };
+    tcsh = shell "tcsh" { };
+    nginxStable = nginx;
+    nginxMainline = nginx;
+
+    systemd = {
+      packages = words "systemd udev systemd-sysv libnss-myhostname? libnss-systemd?";
+      drop = [ "lib/systemd/system" "lib/systemd/user" "lib/systemd/system-generators" "lib/systemd/user-generators" ];
+      links = {
+        "example/systemd/system" = "/usr/share/nbv/systemd/system";
+        "example/systemd/user" = "/usr/share/nbv/systemd/user";
+        "example/tmpfiles.d" = "/usr/share/nbv/tmpfiles.d";
+        "example/sysctl.d" = "/usr/share/nbv/sysctl.d";
+      };
+      passthru =
+        lib.genAttrs [
+          "withApparmor" "withBootloader" "withCoredump" "withCryptsetup" "withHomed" "withImportd" "withMachined" "withOomd"
+          "withPortabled" "withRemote" "withSysupdate" "withTpm2Tss" "withUtmp" "withSelinux" "withFido2" "withEfi"
+        ] (_: false)
+        // lib.genAttrs [ "withHostnamed" "withLocaled" "withLogind" "withNetworkd" "withTimedated" "withUserDb" "withAnalyze" ] (_: true)
+        // {
+          withResolved = false;
+          withTimesyncd = false;
+          interfaceVersion = 2;
+          inherit (self) kmod util-linux;
+        };
+    };
+    systemdMinimal.packages = [ "systemd" ];
+    udev.packages = [ "udev" ];
+
+    util-linux = {
+      packages = words "util-linux util-linux-extra? mount bsdutils bsdextrautils fdisk";
+      passthru.withPatches = self.util-linux;
+    };
+    util-linuxMinimal.packages = words "util-linux mount";
+    su = {
+      packages = [ "util-linux" ];
+      only = [ "bin/su" ];
+    };
+    getent = {
+      packages = [ "libc-bin" ];
+      only = [ "bin/getent" ];
+    };
+    getconf = {
+      packages = [ "libc-bin" ];
+      only = [ "bin/getconf" ];
+    };
+    locale = {
+      packages = [ "libc-bin" ];
+      only = [ "bin/locale" ];
+    };
+    shadow = {
+      packages = words "passwd login util-linux";
+      only = [
+        "bin/chage" "bin/chgpasswd" "bin/chpasswd" "bin/expiry" "bin/faillog" "bin/gpasswd" "bin/group" "bin/grp" "bin/lastlog" "bin/login" "bin/new"
+        "bin/nologin" "bin/passwd" "bin/pw" "bin/sg" "bin/su" "bin/user" "bin/vigr" "bin/vipw" "bin/chfn" "bin/chsh" "share/man"
+      ];
+      passthru = {
+        su = self.su;
+        shellPath = "/bin/nologin";
+      };
+    };
+    glibc = {
+      packages = [ "libc-bin" "libc6" ];
+      passthru.getent = self.getent;
+    };
+    libc = {
+      packages = [ "libc-bin" "libc6" ];
+      passthru.getent = self.getent;
+    };
+
+    openssh = {
+      packages = [ "openssh-server" "openssh-client" "openssh-sftp-server" ];
+      drop = [ "etc" "lib/systemd" "share/apport" ];
+      links."libexec/sftp-server" = "/usr/lib/openssh/sftp-server";
+    };
+    apacheHttpd = {
+      packages = [ "apache2-bin" "apache2-data" "apache2-utils" "media-types" ];
+      drop = [ "share/apache2" "etc" ];
+      links = {
+        "bin/httpd" = "/usr/bin/apache2";
+        "modules" = "/usr/lib/apache2/modules";
+        "conf/mime.types" = "${aside}/mime.types";
+        "icons" = "/usr/share/apache2/icons";
+        "error" = "/usr/share/apache2/error";
+        "htdocs/index.html" = itWorks;
+      };
+      passthru = {
+        luaSupport = false;
+        http2Support = true;
+        sslSupport = true;
+      };
+    };
+    cacert = {
+      packages = [ "ca-certificates" ];
+      only = [ "share/ca-certificates" ];
+      links = {
+        "etc/ssl/certs/ca-bundle.crt" = "${aside}/ssl/certs/ca-certificates.crt";
+        "etc/ssl/certs/ca-certificates.crt" = "${aside}/ssl/certs/ca-certificates.crt";
+      };
+      passthru = {
+        unbundled = self.cacert;
+        p11kit = self.cacert;
+      };
+    };
+    dbus = {
+      packages = words "dbus dbus-bin? dbus-daemon? dbus-system-bus-common? dbus-session-bus-common?";
+      links."libexec/dbus-daemon-launch-helper" = "/usr/lib/dbus-1.0/dbus-daemon-launch-helper";
+    };
+    dnsmasq.packages = words "dnsmasq-base";
+    redis.packages = words "redis-server redis-tools";
+    postgresql = postgres postgresMajor;
+    "postgresql_${postgresMajor}" = postgres postgresMajor;
+
+    # folders of very many files are linked whole
+    tzdata = {
+      packages = [ "tzdata" ];
+      drop = [ "share/zoneinfo" ];
+      links."share/zoneinfo" = "/usr/share/zoneinfo";
+    };
+    ncurses = {
+      packages = words "ncurses-bin ncurses-base ncurses-term";
+      drop = [ "share/terminfo" ];
+      links."share/terminfo" = "/usr/share/terminfo";
+    };
+    kbd = {
+      packages = words "kbd console-data?";
+      drop = [ "share/keymaps" ];
+      links."share/keymaps" = "/usr/share/keymaps";
+    };
+
+    # alternatives
+    vim = alternative "vim vim-common vim-runtime" {
+      "bin/vim" = "/usr/bin/vim.basic";
+      "bin/vi" = "/usr/bin/vim.basic";
+      "bin/view" = "/usr/bin/vim.basic";
+      "bin/vimdiff" = "/usr/bin/vim.basic";
+    };
+    vim-full = alternative "vim vim-common vim-runtime" {
+      "bin/vim" = "/usr/bin/vim.basic";
+      "bin/vi" = "/usr/bin/vim.basic";
+    };
+    netcat = alternative "netcat-openbsd" {
+      "bin/nc" = "/usr/bin/nc.openbsd";
+      "bin/netcat" = "/usr/bin/nc.openbsd";
+    };
+    libressl = (alternative "netcat-openbsd openssl" { "bin/nc" = "/usr/bin/nc.openbsd"; }) // {
+      passthru.nc = self.netcat;
+    };
+    netcat-gnu = alternative "netcat-traditional" { "bin/nc" = "/usr/bin/nc.traditional"; };
+    gawk = alternative "gawk" { "bin/awk" = "/usr/bin/gawk"; };
+    mawk = alternative "mawk" { "bin/awk" = "/usr/bin/mawk"; };
+    which = {
+      packages = [ "debianutils" ];
+      only = [ "share/man" ];
+      links."bin/which" = "/usr/bin/which.debianutils";
+    };
+    iptables = alternative "iptables" {
+      "bin/iptables" = "/usr/bin/iptables-nft";
+      "bin/ip6tables" = "/usr/bin/ip6tables-nft";
+      "bin/iptables-save" = "/usr/bin/iptables-nft-save";
+      "bin/ip6tables-save" = "/usr/bin/ip6tables-nft-save";
+      "bin/iptables-restore" = "/usr/bin/iptables-nft-restore";
+      "bin/ip6tables-restore" = "/usr/bin/ip6tables-nft-restore";
+    };
+    traceroute = alternative "traceroute" { "bin/traceroute" = "/usr/bin/traceroute.db"; };
+    inetutils = alternative "inetutils-telnet inetutils-ftp" {
+      "bin/telnet" = "/usr/bin/inetutils-telnet";
+      "bin/ftp" = "/usr/bin/inetutils-ftp";
+    };
+    telnet = alternative "inetutils-telnet" { "bin/telnet" = "/usr/bin/inetutils-telnet"; };
+    fd = alternative "fd-find" { "bin/fd" = "/usr/bin/fdfind"; };
+    bat = alternative "bat" { "bin/bat" = "/usr/bin/batcat"; };
+
+    # the kernel is in every layer's base; this names it
+    linux = {
+      packages = words (if platform.isi686 then "linux-image-686" else if platform.isRiscV then "linux-image-riscv64" else "linux-image-cloud-${platform.debian.architecture}");
+      passthru = {
+        features = { };
+        configfile = null;
+        modDirVersion = self.linux.version;
+        kernelOlder = version: lib.versionOlder self.linux.version version;
+        kernelAtLeast = version: lib.versionAtLeast self.linux.version version;
+        config = {
+          isSet = _: true;
+          isEnabled = _: true;
+          isYes = _: true;
+          isNo = _: false;
+          isModule = _: true;
+          isDisabled = _: false;
+        };
+      };
+    };
+  };
+}

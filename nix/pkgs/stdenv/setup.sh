@@ -1,0 +1,197 @@
+# The builder of mkDerivation: runs the phases of a derivation's build. Sourced by bash, arguments are variables.
+#
+# Phases can be replaced by variables (`buildPhase = "..."`), surrounded by hooks (preBuild, postBuild), left out (dontBuild).
+set -euo pipefail
+shopt -s nullglob inherit_errexit
+
+if [ -n "${NIX_ATTRS_SH_FILE:-}" ]; then
+  # shellcheck disable=SC1090
+  . "$NIX_ATTRS_SH_FILE"
+  out="${outputs[out]}"
+  for name in "${!outputs[@]}"; do
+    declare -gx "$name=${outputs[$name]}"
+  done
+fi
+
+export HOME=/homeless-shelter SOURCE_DATE_EPOCH="${SOURCE_DATE_EPOCH:-315532800}" LC_ALL=C.UTF-8
+: "${NIX_BUILD_TOP:=$PWD}" "${NIX_BUILD_CORES:=1}"
+
+PATH=/usr/bin:/bin
+for package in ${nativeBuildInputs:-} ${buildInputs:-} ${propagatedBuildInputs:-}; do
+  [ -d "$package/bin" ] && PATH="$package/bin:$PATH"
+  [ -d "$package/lib/pkgconfig" ] && PKG_CONFIG_PATH="$package/lib/pkgconfig:${PKG_CONFIG_PATH:-}"
+done
+export PATH PKG_CONFIG_PATH="${PKG_CONFIG_PATH:-}"
+
+runHook() {
+  local hook=$1
+  if declare -F "$hook" > /dev/null; then "$hook"; fi
+  if [ -n "${!hook:-}" ]; then eval "${!hook}"; fi
+}
+
+substitute() {
+  local input=$1 output=$2 content
+  shift 2
+  content=$(cat "$input"; printf x)
+  content=${content%x}
+  while [ $# -gt 0 ]; do
+    case $1 in
+      --replace | --replace-fail | --replace-warn | --replace-quiet)
+        if [[ $content != *"$2"* ]]; then
+          case $1 in
+            --replace-fail) echo "substitute: '$2' is not in $input" >&2; return 1 ;;
+            --replace-quiet) ;;
+            *) echo "substitute: '$2' is not in $input" >&2 ;;
+          esac
+        fi
+        content=${content//"$2"/"$3"}
+        shift 3 ;;
+      --subst-var) content=${content//"@$2@"/"${!2}"}; shift 2 ;;
+      --subst-var-by) content=${content//"@$2@"/"$3"}; shift 3 ;;
+      *) echo "substitute: unknown argument $1" >&2; return 1 ;;
+    esac
+  done
+  printf '%s' "$content" > "$output"
+}
+
+substituteInPlace() {
+  local files=()
+  while [ $# -gt 0 ] && [[ $1 != --* ]]; do files+=("$1"); shift; done
+  local file
+  for file in "${files[@]}"; do substitute "$file" "$file" "$@"; done
+}
+
+installBin() { install -Dm755 -t "$out/bin" "$@"; }
+
+unpackPhase() {
+  local source before=(*) after
+  for source in ${srcs:-${src:-}}; do
+    case $source in
+      *.tar | *.tar.* | *.tgz | *.txz | *.tbz2) tar xf "$source" ;;
+      *.zip) unzip -qq "$source" ;;
+      *)
+        if [ -d "$source" ]; then
+          local name
+          name=$(basename "$source")
+          cp -r --no-preserve=mode,ownership,timestamps "$source" "${name#*-}"
+        else
+          local name
+          name=$(basename "$source")
+          cp "$source" "${name#*-}"
+        fi ;;
+    esac
+  done
+  if [ -z "${sourceRoot:-}" ]; then
+    after=(*/)
+    for name in "${after[@]}"; do
+      [[ " ${before[*]:-} " == *" ${name%/} "* ]] || sourceRoot=${name%/}
+    done
+  fi
+  chmod -R u+w .
+  if [ -n "${sourceRoot:-}" ]; then cd "$sourceRoot"; fi
+}
+
+patchPhase() {
+  local patch
+  for patch in ${patches:-}; do
+    case $patch in
+      *.gz) gzip -dc "$patch" | patch -p1 ;;
+      *.xz) xz -dc "$patch" | patch -p1 ;;
+      *) patch -p1 < "$patch" ;;
+    esac
+  done
+}
+
+configurePhase() {
+  if [ -x ./configure ]; then
+    # shellcheck disable=SC2086
+    ./configure --prefix="$out" ${configureFlags:-}
+  elif [ -f CMakeLists.txt ] && command -v cmake > /dev/null; then
+    # shellcheck disable=SC2086
+    cmake -B build -DCMAKE_INSTALL_PREFIX="$out" -DCMAKE_BUILD_TYPE=Release ${cmakeFlags:-}
+    cd build
+  fi
+}
+
+buildPhase() {
+  if [ -f Makefile ] || [ -f makefile ] || [ -f GNUmakefile ]; then
+    # shellcheck disable=SC2086
+    make -j"$NIX_BUILD_CORES" ${makeFlags:-} ${buildFlags:-}
+  fi
+}
+
+checkPhase() {
+  # shellcheck disable=SC2086
+  make ${makeFlags:-} ${checkTarget:-check}
+}
+
+installPhase() {
+  if [ -f Makefile ] || [ -f makefile ] || [ -f GNUmakefile ]; then
+    # shellcheck disable=SC2086
+    make ${makeFlags:-} PREFIX="$out" prefix="$out" ${installFlags:-} ${installTargets:-install}
+  fi
+}
+
+# Scripts keep working in a guest without /usr/bin/env's search: interpreters become paths of the build's packages.
+patchShebangs() {
+  local file line name path
+  while IFS= read -r -d '' file; do
+    IFS= read -r line < "$file" || continue
+    [[ $line == "#!"* ]] || continue
+    name=${line#\#!}
+    name=${name# }
+    case $name in
+      "/usr/bin/env "*) name=${name#/usr/bin/env }; path=$(command -v "${name%% *}" || true) ;;
+      /bin/* | /usr/bin/*) continue ;;
+      *) continue ;;
+    esac
+    [ -n "$path" ] && sed -i "1s|.*|#!$path${name#"${name%% *}"}|" "$file"
+  done < <(find "$@" -type f -perm -0100 -print0)
+}
+
+fixupPhase() {
+  if [ -z "${dontPatchShebangs:-}" ] && [ -d "$out/bin" ]; then patchShebangs "$out/bin"; fi
+  if [ -n "${setupHook:-}" ]; then
+    mkdir -p "$out/nix-support"
+    cp "$setupHook" "$out/nix-support/setup-hook"
+  fi
+}
+
+buildCommandPhase() {
+  if [ -n "${buildCommandPath:-}" ]; then . "$buildCommandPath"; else eval "${buildCommand:-}"; fi
+}
+
+runPhase() {
+  local phase=$1 base=${1%Phase} skip
+  skip="dont${base^}"
+  case $phase in
+    checkPhase) [ -n "${doCheck:-}" ] || return 0 ;;
+    installCheckPhase) [ -n "${doInstallCheck:-}" ] || return 0 ;;
+  esac
+  [ -z "${!skip:-}" ] || return 0
+  if [ "$phase" != buildCommandPhase ]; then runHook "pre${base^}"; fi
+  if [ -n "${!phase:-}" ]; then eval "${!phase}"; elif declare -F "$phase" > /dev/null; then "$phase"; fi
+  if [ "$phase" != buildCommandPhase ]; then runHook "post${base^}"; fi
+}
+
+genericBuild() {
+  local phase
+  if [ -n "${passAsFile:-}" ]; then
+    for phase in $passAsFile; do
+      local variable="${phase}Path"
+      [ "$phase" = buildCommand ] || declare -g "$phase=$(cat "${!variable}")"
+    done
+  fi
+  if [ -n "${buildCommand:-}${buildCommandPath:-}" ]; then
+    phases=buildCommandPhase
+  fi
+  for phase in ${phases:-unpackPhase patchPhase configurePhase buildPhase checkPhase installPhase fixupPhase installCheckPhase}; do
+    # a hook such as preBuild may be a function or a variable
+    runPhase "$phase"
+  done
+}
+
+runHook preHook
+for package in ${nativeBuildInputs:-} ${buildInputs:-}; do
+  if [ -f "$package/nix-support/setup-hook" ]; then . "$package/nix-support/setup-hook"; fi
+done
