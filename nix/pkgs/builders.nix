@@ -74,9 +74,6 @@ let
   script = text: "#!${runtimeShell}\n${text}";
 
   runtimeShell = "${pkgs.bash}/bin/bash";
-
-  # Packages that merge first are the ones of the smallest priority number, as in nixpkgs.
-  byPriority = paths: lib.sort (a: b: (a.meta.priority or 5) < (b.meta.priority or 5)) paths;
 in
 rec {
   inherit runtimeShell;
@@ -229,7 +226,10 @@ rec {
         {
           name = if postBuild == "" then name else "${name}-tree";
           inherit system pathsToLink ignoreCollisions;
-          paths = map (path: "${path}") (byPriority (lib.filter (path: path != null) paths));
+          paths = map (path: {
+            path = "${path}";
+            priority = path.meta.priority or 5;
+          }) (lib.filter (path: path != null) paths);
           builder = "builtin:build-env";
           __structuredAttrs = true;
           outputs = [ "out" ];

@@ -5,6 +5,7 @@
 //! they are the same: one link's target, or files of equal content. Links out of the store (a view's, to the guest's
 //! /usr) count as files.
 
+use super::check_relative;
 use crate::error::StoreError;
 use crate::graph::{Built, Failure, Job};
 use serde::Deserialize;
@@ -20,6 +21,9 @@ struct Arguments {
     paths_to_link: Option<Vec<String>>,
     #[serde(default)]
     ignore_collisions: Option<bool>,
+    /// Folder of the output that the tree is made in.
+    #[serde(default)]
+    extra_prefix: Option<String>,
 }
 
 /// A path, with or without a priority.
@@ -79,7 +83,15 @@ pub(super) fn build(job: &Job<'_>) -> Result<Built, Failure> {
         merge.package(&path, priority, &mut done, &mut propagated)?;
         priority += 1;
     }
-    merge.write(out)?;
+    fs::create_dir(out).map_err(StoreError::io("create", out))?;
+    let prefix = arguments.extra_prefix.unwrap_or_default();
+    let prefix = prefix.trim_matches('/');
+    if prefix.is_empty() {
+        merge.write(out)?;
+    } else {
+        check_relative(prefix)?;
+        merge.write(&out.join(prefix))?;
+    }
     Ok(Built::default())
 }
 
@@ -93,7 +105,8 @@ impl Merge<'_, '_> {
         match self.resolve(path) {
             Some(place) if place.is_dir() => self.folder("", path, &place, priority)?,
             Some(_) => return Err(Failure::because(format!("`{path}` is a file; only folders can be merged"))),
-            None => return Err(Failure::because(format!("`{path}` leads nowhere in the store"))),
+            // Compat: nixpkgs' buildEnv passes by what is not there, such as `share/man` of a package without manuals.
+            None => return Ok(()),
         }
         if let Some(file) = self.job.store.resolve(&format!("{path}/nix-support/propagated-user-env-packages")) {
             let text = fs::read_to_string(&file).map_err(StoreError::io("read", &file))?;
@@ -210,7 +223,7 @@ impl Merge<'_, '_> {
     }
 
     fn write(&self, out: &Path) -> Result<(), Failure> {
-        fs::create_dir(out).map_err(StoreError::io("create", out))?;
+        fs::create_dir_all(out).map_err(StoreError::io("create", out))?;
         // In the order of bytes a folder's path stands before those below it, so its parents are there.
         for (relative, slot) in &self.slots {
             let place = out.join(relative);

@@ -46,7 +46,7 @@ pub(super) fn build(job: &Job<'_>) -> Result<Built, Failure> {
             return Err(Failure::because(format!("`{name}` is given twice: {} and {}", describe(other), describe(entry))));
         }
     }
-    for (name, entry) in &by_name {
+    for name in by_name.keys() {
         let mut parent = *name;
         while let Some((above, _)) = parent.rsplit_once('/') {
             if let Some(other) = by_name.get(above) {

@@ -177,8 +177,8 @@ fn build_env_follows_propagated_packages_and_names_what_is_no_folder() {
     let (a_drv, a) = bench.drv("a", "link-farm", &json!({ "entries": [
         { "name": "bin/a", "text": "" }, { "name": "nix-support/propagated-user-env-packages", "text": format!("{b}\n") },
     ] }), &[&b_drv]);
-    let env = bench.made("env", "build-env", &json!({ "paths": [a] }), &[&a_drv, &b_drv]);
-    assert_eq!(target(&env.join("bin/b")), format!("{b}/bin/b"));
+    let env = bench.made("env", "build-env", &json!({ "paths": [a, format!("{a}/none")], "extraPrefix": "/pre/fix" }), &[&a_drv, &b_drv]);
+    assert_eq!(target(&env.join("pre/fix/bin/b")), format!("{b}/bin/b"));
     let (file_drv, file) = bench.drv("file", "write-text", &json!({ "text": "" }), &[]);
     assert!(bench.reason("bad", "build-env", &json!({ "paths": [file] }), &[&file_drv]).contains("is a file"));
 }
