@@ -147,6 +147,26 @@ impl SourceMap {
         ((pos.0 - source.base) as usize <= source.text.len()).then(|| source.clone())
     }
 
+    /// The place of a line and column (from 1) of a file; [`Span::NONE`] when the file is not known.
+    pub fn find(&self, file: &str, line: i64, column: i64) -> Span {
+        let sources = self.sources.read().unwrap_or_else(|e| e.into_inner());
+        let is_file = |s: &&Arc<Source>| matches!(&s.origin, Origin::File(path) if path == Path::new(file));
+        let Some(source) = sources.iter().find(is_file) else { return Span::NONE };
+        let mut start = 0;
+        for _ in 1..line {
+            match source.text[start..].iter().position(|&b| b == b'\n') {
+                Some(n) => start += n + 1,
+                None => return Span::NONE,
+            }
+        }
+        let offset = (start + (column - 1).max(0) as usize).min(source.text.len());
+        // Mark the word there.
+        let is_word = |b: &u8| b.is_ascii_alphanumeric() || matches!(b, b'_' | b'-' | b'\'' | b'.');
+        let len = source.text[offset..].iter().take_while(|b| is_word(b)).count();
+        let at = source.base + offset as u32;
+        Span::new(at, at + len as u32)
+    }
+
     /// Line and column of a position.
     pub fn locate(&self, pos: Pos) -> Option<Location> {
         let source = self.source_of(pos)?;

@@ -71,6 +71,18 @@ impl Arena {
         chunk
     }
 
+    /// Takes back the last `unused` bytes of the allocation `p` of `size` bytes, when it is the newest one.
+    ///
+    /// # Safety
+    /// `p` came from `alloc_raw(size)`, the last `unused` bytes were never written (they are still zero) and
+    /// are not used any more; both sizes are multiples of 16.
+    #[inline]
+    pub unsafe fn give_back(&self, p: NonNull<u8>, size: usize, unused: usize) {
+        if p.as_ptr() as usize + size == self.next.get() {
+            self.next.set(self.next.get() - unused);
+        }
+    }
+
     /// Moves a value into the arena. Its destructor never runs.
     #[inline(always)]
     pub fn alloc<T>(&self, value: T) -> &T {

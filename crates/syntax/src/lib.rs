@@ -9,3 +9,18 @@ mod symbol;
 
 pub use arena::Arena;
 pub use symbol::{FxBuild, FxHasher, Symbol, Symbols};
+
+/// Syntax that is not on by default.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Features {
+    /// `|>` and `<|`.
+    pub pipe_operators: bool,
+    /// `builtins.getFlake` and friends.
+    pub flakes: bool,
+    pub fetch_tree: bool,
+    pub fetch_closure: bool,
+    pub dynamic_derivations: bool,
+    pub ca_derivations: bool,
+    pub impure_derivations: bool,
+    pub parse_toml_timestamps: bool,
+}

@@ -1,0 +1,609 @@
+//! Values: 16 bytes each, in cells that are updated in place when a thunk is forced.
+//!
+//! A [`Value`] is two words. The low three bits of the first say what it is:
+//!
+//! | tag | first word | second word |
+//! | --- | --- | --- |
+//! | 0 finished | kind in bits 3 to 7, list length in the upper half | number or pointer |
+//! | 1 thunk | environment | code |
+//! | 2 lambda | environment | lambda node |
+//! | 3 application | function cell | argument cell |
+//! | 4 pending | thread id | 0 |
+//!
+//! A [`Slot`] is the cell that holds a value: environments, lists and attribute sets point to slots and never
+//! copy values. States: `thunk | application -> pending -> finished`, or back to the thunk when it fails.
+//! The winner of the compare-exchange to pending owns the cell until it stores the result.
+//!
+//! Everything lives in arenas with lifetime `'h` and has no destructor.
+
+use std::marker::PhantomData;
+use std::num::NonZeroU64;
+use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
+
+use nbv_syntax::{Arena, Symbol, Symbols};
+
+use crate::context::Context;
+use crate::env::Env;
+use crate::error::EvalError;
+use crate::node::{LambdaNode, Node};
+use crate::ops::AttrSink;
+use crate::primop::PrimOp;
+
+/// A cell in the heap. Cheap to copy; this is what builtins get and give.
+pub type Ref<'h> = &'h Slot<'h>;
+
+/// What evaluation gives.
+pub type EvalResult<T> = Result<T, EvalError>;
+
+pub(crate) const TAG_MASK: u64 = 7;
+pub(crate) const TAG_DONE: u64 = 0;
+pub(crate) const TAG_THUNK: u64 = 1;
+pub(crate) const TAG_LAMBDA: u64 = 2;
+pub(crate) const TAG_APP: u64 = 3;
+pub(crate) const TAG_PENDING: u64 = 4;
+
+const K_NULL: u64 = 1 << 3;
+const K_BOOL: u64 = 2 << 3;
+const K_INT: u64 = 3 << 3;
+const K_FLOAT: u64 = 4 << 3;
+const K_STRING: u64 = 5 << 3;
+const K_PATH: u64 = 6 << 3;
+const K_LIST: u64 = 7 << 3;
+const K_ATTRS: u64 = 8 << 3;
+const K_PRIMOP: u64 = 9 << 3;
+const K_PAP: u64 = 10 << 3;
+
+/// Two words; see the module. A `Value` that [`crate::Evaluator::force`] returned is finished.
+#[repr(C)]
+#[derive(Clone, Copy)]
+pub struct Value<'h> {
+    pub(crate) w0: NonZeroU64,
+    pub(crate) w1: u64,
+    _heap: PhantomData<fn(&'h ()) -> &'h ()>,
+}
+
+const _: () = assert!(size_of::<EvalResult<Value<'static>>>() == 16);
+
+/// The types of the language.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Kind {
+    Null,
+    Bool,
+    Int,
+    Float,
+    String,
+    Path,
+    List,
+    Attrs,
+    Lambda,
+    PrimOp,
+    /// A function that waits for more arguments.
+    Partial,
+    /// Not forced yet.
+    Thunk,
+}
+
+impl Kind {
+    /// With article, as messages say it.
+    pub fn describe(self) -> &'static str {
+        match self {
+            Kind::Null => "null",
+            Kind::Bool => "a Boolean",
+            Kind::Int => "an integer",
+            Kind::Float => "a float",
+            Kind::String => "a string",
+            Kind::Path => "a path",
+            Kind::List => "a list",
+            Kind::Attrs => "a set",
+            Kind::Lambda => "a function",
+            Kind::PrimOp => "a built-in function",
+            Kind::Partial => "a partially applied function",
+            Kind::Thunk => "a thunk",
+        }
+    }
+}
+
+/// A finished value, taken apart.
+#[derive(Clone, Copy)]
+pub enum View<'h> {
+    Null,
+    Bool(bool),
+    Int(i64),
+    Float(f64),
+    String(Str<'h>),
+    Path(Str<'h>),
+    List(&'h [Ref<'h>]),
+    Attrs(Attrs<'h>),
+    Lambda(Lambda<'h>),
+    PrimOp(&'h PrimOp),
+    Partial(&'h Pap<'h>),
+    Thunk,
+}
+
+impl<'h> Value<'h> {
+    #[inline(always)]
+    pub(crate) fn raw(w0: u64, w1: u64) -> Value<'h> {
+        debug_assert!(w0 != 0);
+        // SAFETY: every caller passes a tagged word: kinds start at `1 << 3`, other tags are not zero.
+        let w0 = unsafe { NonZeroU64::new_unchecked(w0) };
+        Value { w0, w1, _heap: PhantomData }
+    }
+
+    pub const NULL: Value<'static> = Value { w0: NonZeroU64::new(K_NULL).unwrap(), w1: 0, _heap: PhantomData };
+
+    #[inline(always)]
+    pub fn null() -> Self {
+        Value::raw(K_NULL, 0)
+    }
+
+    #[inline(always)]
+    pub fn bool(b: bool) -> Self {
+        Value::raw(K_BOOL, b as u64)
+    }
+
+    #[inline(always)]
+    pub fn int(n: i64) -> Self {
+        Value::raw(K_INT, n as u64)
+    }
+
+    #[inline(always)]
+    pub fn float(x: f64) -> Self {
+        Value::raw(K_FLOAT, x.to_bits())
+    }
+
+    #[inline(always)]
+    pub fn string(s: Str<'h>) -> Self {
+        Value::raw(K_STRING, s.0 as *const StrHeader as u64)
+    }
+
+    /// A path value; `s` holds an absolute, normalised path.
+    #[inline(always)]
+    pub fn path(s: Str<'h>) -> Self {
+        Value::raw(K_PATH, s.0 as *const StrHeader as u64)
+    }
+
+    #[inline(always)]
+    pub fn list(items: &'h [Ref<'h>]) -> Self {
+        Value::raw(K_LIST | (items.len() as u64) << 32, items.as_ptr() as u64)
+    }
+
+    #[inline(always)]
+    pub fn attrs(a: Attrs<'h>) -> Self {
+        Value::raw(K_ATTRS, a.0 as *const AttrsHeader as u64)
+    }
+
+    #[inline(always)]
+    pub(crate) fn lambda(env: *const Env<'h>, node: &'h LambdaNode<'h>) -> Self {
+        Value::raw(env as u64 | TAG_LAMBDA, node as *const LambdaNode as u64)
+    }
+
+    #[inline(always)]
+    pub fn primop(p: &'h PrimOp) -> Self {
+        Value::raw(K_PRIMOP, p as *const PrimOp as u64)
+    }
+
+    #[inline(always)]
+    pub(crate) fn pap(p: &'h Pap<'h>) -> Self {
+        Value::raw(K_PAP, p as *const Pap as u64)
+    }
+
+    #[inline(always)]
+    pub(crate) fn thunk(env: *const Env<'h>, node: &'h Node<'h>) -> Self {
+        Value::raw(env as u64 | TAG_THUNK, node as *const Node as u64)
+    }
+
+    #[inline(always)]
+    pub(crate) fn app(f: Ref<'h>, arg: Ref<'h>) -> Self {
+        Value::raw(f as *const Slot as u64 | TAG_APP, arg as *const Slot as u64)
+    }
+
+    #[inline(always)]
+    pub(crate) fn tag(self) -> u64 {
+        self.w0.get() & TAG_MASK
+    }
+
+    /// Whether this is in weak head normal form.
+    #[inline(always)]
+    pub fn is_finished(self) -> bool {
+        matches!(self.tag(), TAG_DONE | TAG_LAMBDA)
+    }
+
+    #[inline(always)]
+    fn low(self) -> u64 {
+        // Lambdas have arbitrary address bits here, so only kinds with tag 0 may be compared with this.
+        self.w0.get() & 0xffff_ffff
+    }
+
+    #[inline(always)]
+    fn has_kind(self, kind: u64) -> bool {
+        self.w0.get() == kind
+    }
+
+    /// The type; [`Kind::Thunk`] when the value is not finished.
+    #[inline]
+    pub fn kind(self) -> Kind {
+        match self.tag() {
+            TAG_DONE => match self.low() {
+                K_NULL => Kind::Null,
+                K_BOOL => Kind::Bool,
+                K_INT => Kind::Int,
+                K_FLOAT => Kind::Float,
+                K_STRING => Kind::String,
+                K_PATH => Kind::Path,
+                K_LIST => Kind::List,
+                K_ATTRS => Kind::Attrs,
+                K_PRIMOP => Kind::PrimOp,
+                _ => Kind::Partial,
+            },
+            TAG_LAMBDA => Kind::Lambda,
+            _ => Kind::Thunk,
+        }
+    }
+
+    /// The value taken apart.
+    #[inline]
+    pub fn view(self) -> View<'h> {
+        match self.kind() {
+            Kind::Null => View::Null,
+            Kind::Bool => View::Bool(self.w1 != 0),
+            Kind::Int => View::Int(self.w1 as i64),
+            Kind::Float => View::Float(f64::from_bits(self.w1)),
+            // SAFETY: the kind says what the second word points to; heap objects live for `'h`.
+            Kind::String => View::String(Str(unsafe { &*(self.w1 as *const StrHeader) })),
+            // SAFETY: as above.
+            Kind::Path => View::Path(Str(unsafe { &*(self.w1 as *const StrHeader) })),
+            Kind::List => View::List(self.list_items()),
+            // SAFETY: as above.
+            Kind::Attrs => View::Attrs(Attrs(unsafe { &*(self.w1 as *const AttrsHeader) })),
+            // SAFETY: as above.
+            Kind::PrimOp => View::PrimOp(unsafe { &*(self.w1 as *const PrimOp) }),
+            // SAFETY: as above.
+            Kind::Partial => View::Partial(unsafe { &*(self.w1 as *const Pap) }),
+            Kind::Lambda => View::Lambda(self.lambda_parts()),
+            Kind::Thunk => View::Thunk,
+        }
+    }
+
+    #[inline(always)]
+    pub(crate) fn lambda_parts(self) -> Lambda<'h> {
+        debug_assert_eq!(self.tag(), TAG_LAMBDA);
+        Lambda {
+            env: (self.w0.get() & !TAG_MASK) as *const Env<'h>,
+            // SAFETY: a lambda's second word is its node.
+            node: unsafe { &*(self.w1 as *const LambdaNode<'h>) },
+        }
+    }
+
+    #[inline(always)]
+    fn list_items(self) -> &'h [Ref<'h>] {
+        let len = (self.w0.get() >> 32) as usize;
+        // SAFETY: `Value::list` stored pointer and length of a slice that lives for `'h`.
+        unsafe { std::slice::from_raw_parts(self.w1 as *const Ref<'h>, len) }
+    }
+
+    #[inline(always)]
+    pub fn is_null(self) -> bool {
+        self.has_kind(K_NULL)
+    }
+
+    #[inline(always)]
+    pub fn as_bool(self) -> Option<bool> {
+        self.has_kind(K_BOOL).then_some(self.w1 != 0)
+    }
+
+    #[inline(always)]
+    pub fn as_int(self) -> Option<i64> {
+        self.has_kind(K_INT).then_some(self.w1 as i64)
+    }
+
+    #[inline(always)]
+    pub fn as_float(self) -> Option<f64> {
+        self.has_kind(K_FLOAT).then_some(f64::from_bits(self.w1))
+    }
+
+    #[inline(always)]
+    pub fn as_string(self) -> Option<Str<'h>> {
+        // SAFETY: the kind says what the second word points to.
+        self.has_kind(K_STRING).then(|| Str(unsafe { &*(self.w1 as *const StrHeader) }))
+    }
+
+    #[inline(always)]
+    pub fn as_path(self) -> Option<Str<'h>> {
+        // SAFETY: the kind says what the second word points to.
+        self.has_kind(K_PATH).then(|| Str(unsafe { &*(self.w1 as *const StrHeader) }))
+    }
+
+    #[inline(always)]
+    pub fn as_list(self) -> Option<&'h [Ref<'h>]> {
+        (self.tag() == TAG_DONE && self.low() == K_LIST).then(|| self.list_items())
+    }
+
+    #[inline(always)]
+    pub fn as_attrs(self) -> Option<Attrs<'h>> {
+        // SAFETY: the kind says what the second word points to.
+        self.has_kind(K_ATTRS).then(|| Attrs(unsafe { &*(self.w1 as *const AttrsHeader) }))
+    }
+
+    /// Whether this is a lambda, a built-in or a partial application (not a functor).
+    #[inline]
+    pub fn is_function(self) -> bool {
+        matches!(self.kind(), Kind::Lambda | Kind::PrimOp | Kind::Partial)
+    }
+
+    /// The name that `builtins.typeOf` gives.
+    pub fn type_name(self) -> &'static str {
+        match self.kind() {
+            Kind::Null => "null",
+            Kind::Bool => "bool",
+            Kind::Int => "int",
+            Kind::Float => "float",
+            Kind::String => "string",
+            Kind::Path => "path",
+            Kind::List => "list",
+            Kind::Attrs => "set",
+            Kind::Lambda | Kind::PrimOp | Kind::Partial => "lambda",
+            Kind::Thunk => "thunk",
+        }
+    }
+
+    /// Both words are equal: the same heap object or the same small value.
+    pub(crate) fn is_identical(self, other: Value<'h>) -> bool {
+        self.w0 == other.w0 && self.w1 == other.w1
+    }
+}
+
+/// A cell that holds a value; see the module.
+#[repr(C, align(16))]
+pub struct Slot<'h> {
+    w0: AtomicU64,
+    w1: AtomicU64,
+    _heap: PhantomData<fn(&'h ()) -> &'h ()>,
+}
+
+impl<'h> Slot<'h> {
+    pub fn new(v: Value<'h>) -> Slot<'h> {
+        Slot { w0: AtomicU64::new(v.w0.get()), w1: AtomicU64::new(v.w1), _heap: PhantomData }
+    }
+
+    /// The words now. When the first word is not finished the second may already be another's.
+    #[inline(always)]
+    pub(crate) fn load(&self) -> Value<'h> {
+        let w0 = self.w0.load(Ordering::Acquire);
+        Value::raw(w0, self.w1.load(Ordering::Relaxed))
+    }
+
+    /// The value if it is finished already; never evaluates.
+    #[inline(always)]
+    pub fn peek(&self) -> Option<Value<'h>> {
+        let v = self.load();
+        v.is_finished().then_some(v)
+    }
+
+    /// Takes the cell for evaluation: pending by `thread`. Gives the second word of what was there.
+    #[inline(always)]
+    pub(crate) fn begin(&self, seen: u64, thread: u64) -> Option<u64> {
+        let pending = thread << 3 | TAG_PENDING;
+        self.w0.compare_exchange(seen, pending, Ordering::Acquire, Ordering::Relaxed).ok()?;
+        Some(self.w1.load(Ordering::Relaxed))
+    }
+
+    /// Stores the result; the caller owns the cell (it won `begin`, or nobody else has the cell yet).
+    #[inline(always)]
+    pub(crate) fn finish(&self, v: Value<'h>) {
+        self.w1.store(v.w1, Ordering::Relaxed);
+        self.w0.store(v.w0.get(), Ordering::Release);
+    }
+}
+
+/// Header of a string; the bytes follow.
+#[repr(C)]
+pub(crate) struct StrHeader {
+    len: u32,
+    /// Symbol id + 1 of this text, once somebody asked for it.
+    symbol: AtomicU32,
+    context: *const (),
+}
+
+/// A string in the heap: bytes (not necessarily UTF-8) and context.
+#[derive(Clone, Copy)]
+pub struct Str<'h>(&'h StrHeader);
+
+// SAFETY: strings are immutable but for the symbol cache, which is atomic; the context is shared and immutable.
+unsafe impl Send for Str<'_> {}
+// SAFETY: as above.
+unsafe impl Sync for Str<'_> {}
+
+impl<'h> Str<'h> {
+    /// Copies the concatenation of `parts` into the arena.
+    pub fn concat(arena: &'h Arena, parts: &[&[u8]], context: Context<'h>) -> Str<'h> {
+        let len: usize = parts.iter().map(|p| p.len()).sum();
+        assert!(len < u32::MAX as usize, "strings are shorter than 4 GiB");
+        let p = arena.alloc_raw(size_of::<StrHeader>() + len);
+        let header = p.cast::<StrHeader>();
+        // SAFETY: the allocation has room for the header and `len` bytes and belongs to nobody else.
+        unsafe {
+            header.write(StrHeader { len: len as u32, symbol: AtomicU32::new(0), context: context.as_ptr() });
+            let mut to = p.as_ptr().add(size_of::<StrHeader>());
+            for part in parts {
+                std::ptr::copy_nonoverlapping(part.as_ptr(), to, part.len());
+                to = to.add(part.len());
+            }
+            Str(header.as_ref())
+        }
+    }
+
+    #[inline(always)]
+    pub fn bytes(self) -> &'h [u8] {
+        let start = std::ptr::from_ref(self.0).wrapping_add(1).cast::<u8>();
+        // SAFETY: `concat` wrote `len` bytes behind the header.
+        unsafe { std::slice::from_raw_parts(start, self.0.len as usize) }
+    }
+
+    #[inline(always)]
+    pub fn context(self) -> Context<'h> {
+        // SAFETY: the pointer came from `Context::as_ptr` with the same heap lifetime.
+        unsafe { Context::from_ptr(self.0.context) }
+    }
+
+    /// The text for messages.
+    pub fn to_str_lossy(self) -> std::borrow::Cow<'h, str> {
+        String::from_utf8_lossy(self.bytes())
+    }
+
+    /// The symbol of this text; remembered in the string.
+    #[inline]
+    pub fn symbol(self, symbols: &Symbols) -> Symbol {
+        match self.0.symbol.load(Ordering::Relaxed) {
+            0 => {
+                let symbol = symbols.intern(self.bytes());
+                self.0.symbol.store(symbol.0 + 1, Ordering::Relaxed);
+                symbol
+            }
+            id => Symbol(id - 1),
+        }
+    }
+
+    pub(crate) fn set_symbol(self, symbol: Symbol) {
+        self.0.symbol.store(symbol.0 + 1, Ordering::Relaxed);
+    }
+}
+
+/// One attribute.
+#[derive(Clone, Copy)]
+#[repr(C)]
+pub struct Attr<'h> {
+    pub name: Symbol,
+    /// Global position of the definition; 0 when unknown.
+    pub pos: u32,
+    pub value: Ref<'h>,
+}
+
+/// Header of an attribute set; the attributes follow, sorted by symbol id.
+#[repr(C, align(16))]
+pub(crate) struct AttrsHeader {
+    len: u32,
+}
+
+/// An attribute set in the heap.
+#[derive(Clone, Copy)]
+pub struct Attrs<'h>(&'h AttrsHeader);
+
+impl<'h> Attrs<'h> {
+    /// Copies attributes that are sorted by symbol and have no duplicates.
+    pub(crate) fn from_sorted(arena: &'h Arena, sorted: &[Attr<'h>]) -> Attrs<'h> {
+        debug_assert!(sorted.is_sorted_by(|a, b| a.name < b.name));
+        let p = arena.alloc_raw(size_of::<AttrsHeader>() + size_of_val(sorted));
+        let header = p.cast::<AttrsHeader>();
+        // SAFETY: the allocation has room for header and attributes, is aligned to 16, and is ours.
+        unsafe {
+            header.write(AttrsHeader { len: sorted.len() as u32 });
+            let to = p.as_ptr().add(size_of::<AttrsHeader>()).cast::<Attr<'h>>();
+            std::ptr::copy_nonoverlapping(sorted.as_ptr(), to, sorted.len());
+            Attrs(header.as_ref())
+        }
+    }
+
+    /// Makes a set of `len` attributes; `attr(i)` gives them sorted by symbol without duplicates.
+    #[inline(always)]
+    pub(crate) fn build(arena: &'h Arena, len: usize, mut attr: impl FnMut(usize) -> Attr<'h>) -> Attrs<'h> {
+        let p = arena.alloc_raw(size_of::<AttrsHeader>() + len * size_of::<Attr>());
+        let header = p.cast::<AttrsHeader>();
+        // SAFETY: the allocation has room for header and attributes, is aligned to 16, and is ours; `attr`
+        // may allocate from the same arena, but never this memory again.
+        unsafe {
+            header.write(AttrsHeader { len: len as u32 });
+            let to = p.as_ptr().add(size_of::<AttrsHeader>()).cast::<Attr<'h>>();
+            for i in 0..len {
+                to.add(i).write(attr(i));
+            }
+            Attrs(header.as_ref())
+        }
+    }
+
+    /// Makes a set of at most `bound` attributes that `fill` appends in symbol order without duplicates.
+    pub(crate) fn merge(arena: &'h Arena, bound: usize, fill: impl FnOnce(&mut AttrSink<'h>)) -> Attrs<'h> {
+        let p = arena.alloc_raw(size_of::<AttrsHeader>() + bound * size_of::<Attr>());
+        let header = p.cast::<AttrsHeader>();
+        // SAFETY: the allocation has room for the header and `bound` attributes and is ours; the sink keeps
+        // the bound. What it did not use was never written, so it can be given back as zeroed memory.
+        unsafe {
+            let mut sink = AttrSink::new(p.as_ptr().add(size_of::<AttrsHeader>()).cast::<Attr<'h>>(), bound);
+            fill(&mut sink);
+            header.write(AttrsHeader { len: sink.len as u32 });
+            arena.give_back(p, size_of::<AttrsHeader>() + bound * size_of::<Attr>(), (bound - sink.len) * size_of::<Attr>());
+            Attrs(header.as_ref())
+        }
+    }
+
+    #[inline(always)]
+    pub fn len(self) -> usize {
+        self.0.len as usize
+    }
+
+    #[inline(always)]
+    pub fn is_empty(self) -> bool {
+        self.0.len == 0
+    }
+
+    /// The attributes in symbol order (the order in which they are forced).
+    #[inline(always)]
+    pub fn as_slice(self) -> &'h [Attr<'h>] {
+        let start = std::ptr::from_ref(self.0).wrapping_add(1).cast::<Attr<'h>>();
+        // SAFETY: `from_sorted` wrote `len` attributes behind the header.
+        unsafe { std::slice::from_raw_parts(start, self.0.len as usize) }
+    }
+
+    #[inline]
+    pub fn get(self, name: Symbol) -> Option<&'h Attr<'h>> {
+        let all = self.as_slice();
+        if all.len() <= 8 {
+            return all.iter().find(|a| a.name == name);
+        }
+        let mut low = 0;
+        let mut size = all.len();
+        while size > 1 {
+            let half = size / 2;
+            let mid = low + half;
+            low = if all[mid].name <= name { mid } else { low };
+            size -= half;
+        }
+        let found = &all[low];
+        (found.name == name).then_some(found)
+    }
+
+    /// The attributes in the byte order of their names (the order in which they are printed).
+    pub fn by_name(self, symbols: &Symbols) -> Vec<&'h Attr<'h>> {
+        let mut all: Vec<&Attr> = self.as_slice().iter().collect();
+        all.sort_unstable_by(|a, b| symbols.name(a.name).cmp(symbols.name(b.name)));
+        all
+    }
+
+    pub(crate) fn is_same(self, other: Attrs<'h>) -> bool {
+        std::ptr::eq(self.0, other.0)
+    }
+}
+
+/// A lambda with the environment that it was made in.
+#[derive(Clone, Copy)]
+pub struct Lambda<'h> {
+    pub(crate) env: *const Env<'h>,
+    pub(crate) node: &'h LambdaNode<'h>,
+}
+
+/// A function and the arguments that it has so far.
+pub struct Pap<'h> {
+    pub(crate) function: Value<'h>,
+    pub(crate) args: &'h [Ref<'h>],
+}
+
+impl<'h> Pap<'h> {
+    /// The function that waits.
+    pub fn function(&self) -> Value<'h> {
+        self.function
+    }
+
+    /// The arguments that it has.
+    pub fn args(&self) -> &'h [Ref<'h>] {
+        self.args
+    }
+}

@@ -1,0 +1,118 @@
+//! How the world enters: files, environment, messages, the store.
+//!
+//! The evaluator itself touches nothing outside. A [`World`] may answer from memory (a virtual root, tests) or
+//! from the system; answers must not change during an evaluation.
+
+use std::path::{Path, PathBuf};
+
+/// What a path is, without following a final symbolic link.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum FileKind {
+    Regular { is_executable: bool },
+    Directory,
+    Symlink,
+    Other,
+}
+
+impl FileKind {
+    /// The name that `builtins.readDir` gives.
+    pub fn type_name(self) -> &'static str {
+        match self {
+            FileKind::Regular { .. } => "regular",
+            FileKind::Directory => "directory",
+            FileKind::Symlink => "symlink",
+            FileKind::Other => "unknown",
+        }
+    }
+}
+
+/// Why the world did not answer: one lower-case fragment, e.g. "permission denied".
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct WorldError {
+    pub message: String,
+    pub hints: Vec<String>,
+}
+
+impl WorldError {
+    pub fn new(message: impl Into<String>) -> WorldError {
+        WorldError { message: message.into(), hints: Vec::new() }
+    }
+}
+
+impl std::fmt::Display for WorldError {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(&self.message)
+    }
+}
+
+impl std::error::Error for WorldError {}
+
+/// Text that evaluation lets out.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum MessageKind {
+    /// `builtins.trace`.
+    Trace,
+    /// `builtins.warn` and deprecations.
+    Warning,
+}
+
+/// Everything outside of the evaluator. Paths are absolute.
+pub trait World: Send + Sync {
+    /// The bytes of a file, following symbolic links.
+    fn read_file(&self, path: &Path) -> Result<Vec<u8>, WorldError>;
+    /// What is at a path, not following a final link; `None` when nothing is.
+    fn file_kind(&self, path: &Path) -> Result<Option<FileKind>, WorldError>;
+    /// The target of a symbolic link.
+    fn read_link(&self, path: &Path) -> Result<PathBuf, WorldError>;
+    /// The entries of a folder, in any order.
+    fn read_dir(&self, path: &Path) -> Result<Vec<(Vec<u8>, FileKind)>, WorldError>;
+
+    /// A variable of the environment.
+    fn env(&self, _name: &[u8]) -> Option<Vec<u8>> {
+        None
+    }
+
+    /// Seconds since 1970, for `builtins.currentTime`.
+    fn current_time(&self) -> i64 {
+        0
+    }
+
+    /// A message for the user.
+    fn message(&self, kind: MessageKind, text: &str);
+
+    /// A derivation was instantiated: its path, its bytes and what it refers to.
+    fn store_derivation(&self, _path: &str, _bytes: &[u8], _references: &[String]) -> Result<(), WorldError> {
+        Ok(())
+    }
+
+    /// A text was put in the store (`builtins.toFile`).
+    fn store_text(&self, _path: &str, _bytes: &[u8], _references: &[String]) -> Result<(), WorldError> {
+        Ok(())
+    }
+
+    /// An archive of files was put in the store (`./x` in a string, `builtins.path`); `nar` is its NAR.
+    fn store_archive(&self, _path: &str, _nar: &[u8]) -> Result<(), WorldError> {
+        Ok(())
+    }
+
+    /// Builds outputs that evaluation needs now (import from derivation): pairs of `.drv` path and output names.
+    fn realise(&self, drvs: &[(&str, Vec<&str>)]) -> Result<(), WorldError> {
+        let names: Vec<&str> = drvs.iter().map(|d| d.0).collect();
+        Err(WorldError::new(format!("nothing can be built here: {}", names.join(", "))))
+    }
+
+    /// Whether a store path exists.
+    fn is_valid_path(&self, _path: &str) -> bool {
+        false
+    }
+
+    /// The place on disk of a store path's content, where the store is not at its logical place.
+    fn physical_path(&self, path: &Path) -> PathBuf {
+        path.to_owned()
+    }
+
+    /// Downloads a URL.
+    fn fetch_url(&self, url: &str) -> Result<Vec<u8>, WorldError> {
+        Err(WorldError::new(format!("cannot download {url} here")))
+    }
+}
