@@ -1,0 +1,51 @@
+# Evaluates the modules of one machine, with those of this library.
+{
+  # used where the configuration does not say: nixpkgs.hostPlatform or nixpkgs.localSystem
+  system ? builtins.currentSystem or null
+, pkgs ? null
+, lib ? import ../../lib
+, baseModules ? import ../modules/module-list.nix
+, extraModules ? [ ]
+, modules
+, modulesLocation ? null
+, specialArgs ? { }
+, extraArgs ? { }
+, check ? true
+, prefix ? [ ]
+  # system -> package set, where the caller shares sets between machines
+, pkgsFor ? null
+}:
+let
+  located = if modulesLocation == null then modules else map (lib.setDefaultModuleLocation modulesLocation) modules;
+  fromCaller = {
+    _file = "lib/eval-config.nix";
+    key = "lib/eval-config.nix";
+    config = lib.mkMerge [
+      {
+        _module.args = {
+          inherit baseModules extraModules;
+          modules = located;
+          noUserModules = noUserModules;
+          extendModules = result.extendModules;
+          moduleType = result.type;
+        } // extraArgs;
+        _module.check = lib.mkDefault check;
+      }
+      (if system == null then { } else { nixpkgs.system = lib.mkDefault system; })
+      (if pkgs == null then { } else { _module.args.pkgs = lib.mkForce pkgs; })
+      (if pkgsFor == null then { } else { nixpkgs.packageSets = pkgsFor; })
+    ];
+  };
+  evaluate = ms: lib.evalModules {
+    class = "nixos";
+    inherit prefix;
+    modules = baseModules ++ extraModules ++ [ fromCaller ] ++ ms;
+    specialArgs = { modulesPath = toString ../modules; } // specialArgs;
+  };
+  noUserModules = evaluate [ ];
+  result = evaluate located;
+in
+result // {
+  inherit lib extraArgs;
+  inherit (result._module.args) pkgs;
+}

@@ -1,0 +1,3 @@
+# The modules of networking, programs, services and virtualisation.
+[
+]
