@@ -1,3 +1,20 @@
 # The modules of networking, programs, services and virtualisation.
 [
+  ./networking/firewall.nix
+  ./networking/interfaces.nix
+  ./networking/listeners.nix
+  ./networking/names.nix
+  ./networking/nat.nix
+  ./networking/nftables.nix
+  ./programs/packages.nix
+  ./programs/ssh.nix
+  ./security/sudo.nix
+  ./services/base.nix
+  ./services/daemons.nix
+  ./services/httpd
+  ./services/nginx.nix
+  ./services/openssh.nix
+  ./services/postgresql.nix
+  ./virtualisation/deployment.nix
+  ./virtualisation/machine.nix
 ]
