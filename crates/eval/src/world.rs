@@ -67,6 +67,11 @@ pub trait World: Send + Sync {
     /// The entries of a folder, in any order.
     fn read_dir(&self, path: &Path) -> Result<Vec<(Vec<u8>, FileKind)>, WorldError>;
 
+    /// An absolute path for a relative one of the search path.
+    fn absolute(&self, path: &[u8]) -> Vec<u8> {
+        [b"/", path].concat()
+    }
+
     /// A variable of the environment.
     fn env(&self, _name: &[u8]) -> Option<Vec<u8>> {
         None

@@ -3,20 +3,31 @@
 //! [`TABLES`] lists them; `builtins` and the global names are made from it once per evaluation.
 
 mod attrs;
+mod contexts;
 mod control;
+mod data;
+mod derivation;
+mod fetch;
+mod files;
+mod flakes;
 mod lists;
 mod math;
+mod paths;
+mod state;
+mod strings;
 
 use std::collections::HashMap;
 
-use crate::error::EvalError;
 use crate::evaluator::{Evaluator, Globals};
 use crate::primop::PrimOp;
 use crate::sym;
-use crate::value::{Attr, EvalResult, Ref, Str, Value};
+use crate::value::{Attr, Ref, Value};
 
 /// All families.
-const TABLES: &[&[PrimOp]] = &[control::TABLE, lists::TABLE, attrs::TABLE, math::TABLE];
+const TABLES: &[&[PrimOp]] = &[
+    control::TABLE, lists::TABLE, attrs::TABLE, math::TABLE, strings::TABLE, contexts::TABLE, data::TABLE, files::TABLE,
+    derivation::TABLE, fetch::TABLE, flakes::TABLE,
+];
 
 /// Built-ins that are also global under their own name; all others are global as `__name`.
 const UNPREFIXED: &[&str] = &[
@@ -25,14 +36,12 @@ const UNPREFIXED: &[&str] = &[
     "throw", "toString",
 ];
 
-/// What builtins remember between calls.
-#[derive(Default)]
-pub(crate) struct State {}
+pub(crate) use paths::copy_to_store;
+pub(crate) use state::State;
+use state::lock;
 
-/// Copies a path to the store and gives the store path with its context, as `"${./x}"` does.
-pub(crate) fn copy_to_store<'h>(_ev: &Evaluator<'h>, path: Str<'h>) -> EvalResult<Str<'h>> {
-    Err(EvalError::new("eval::store", format!("cannot copy `{}` to the store: there is no store", path.to_str_lossy())))
-}
+/// Folder that holds the files of `<nix/...>`; the world answers for it.
+pub const CORE_FILES: &str = "/__corepkgs__";
 
 /// Constants that are values, not functions.
 fn constants<'h>(ev: &Evaluator<'h>) -> Vec<(&'static str, Value<'h>)> {
