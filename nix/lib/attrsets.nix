@@ -61,7 +61,7 @@ rec {
                   (map (u: u // { path = tail u.path; }) us))
               byName;
         in
-        foldl' (v: u: u.update v) (if below == [ ] && here != [ ] && !hasValue then old else set) here;
+        lib.foldl (v: u: u.update v) (if below == [ ] && here != [ ] && !hasValue then old else set) here;
     in
     updates: value: go [ ] true value updates;
 

@@ -58,7 +58,7 @@ rec {
       pkgs = f origArgs;
     in
     if lib.isDerivation pkgs then throw "callPackages: the function gives one package; use callPackage"
-    else mapAttrs (name: _: makeOverridable (a: (f a).${name}) origArgs) pkgs;
+    else mapAttrs (name: _: makeOverridable (lib.mirrorFunctionArgs f (a: (f a).${name})) origArgs) pkgs;
 
   extendDerivation = condition: passthru: drv:
     let

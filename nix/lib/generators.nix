@@ -76,11 +76,10 @@ rec {
         let
           eval = name: if elem name special then lib.id else go (depth + 1);
         in
-        cut depth (
-          if isDerivation v then v
-          else if isAttrs v then mapAttrs (n: eval n) v
-          else if isList v then map (go (depth + 1)) v
-          else v);
+        if isDerivation v then cut (depth + 1) v
+        else if isAttrs v then cut depth (mapAttrs (n: eval n) v)
+        else if isList v then cut depth (map (go (depth + 1)) v)
+        else cut (depth + 1) v;
     in
     go 0;
 
@@ -93,7 +92,7 @@ rec {
           close = if multiline then "\n${indent}" else " ";
         in
         if isInt v then toString v
-        else if isFloat v then "~${toString v}"
+        else if isFloat v then builtins.toJSON v
         else if isString v then
           let
             lines = filter (x: !isList x) (split "\n" v);
@@ -109,9 +108,9 @@ rec {
         else if isPath v then toString v
         else if isList v then
           (if v == [ ] then "[ ]" else "[" + newline + lib.concatMapStringsSep newline (go (indent + "  ")) v + close + "]")
-        else if isFunction v then
+        else if lib.isFunction v then
           let
-            args = functionArgs v;
+            args = lib.functionArgs v;
             shown = concatStringsSep ", " (mapAttrsToList (n: d: if d then n + "?" else n) args);
           in
           if args == { } then "<function>" else "<function, args: {${shown}}>"
@@ -141,13 +140,13 @@ rec {
         else if isBool x then "${ind}<${if x then "true" else "false"}/>"
         else if isInt x then "${ind}<integer>${toString x}</integer>"
         else if isString x || isPath x then "${ind}<string>${esc (toString x)}</string>"
-        else if isFloat x then "${ind}<real>${lib.strings.floatToString x}</real>"
+        else if isFloat x then "${ind}<real>${toString x}</real>"
         else if isList x then "${ind}<array>\n${concatStringsSep "\n" (map (go tab) x)}\n${ind}</array>"
         else if isAttrs x then
           "${ind}<dict>\n${concatStringsSep "\n" (lib.concatLists (mapAttrsToList (n: y: if y == null then [ ] else [ "${tab}<key>${esc n}</key>" (go tab y) ]) x))}\n${ind}</dict>"
         else fail "toPlist" x;
     in
-    "<?xml version=\"1.0\" encoding=\"UTF-8\"?>\n<!DOCTYPE plist PUBLIC \"-//Apple//DTD PLIST 1.0//EN\" \"http://www.apple.com/DTDs/PropertyList-1.0.dtd\">\n<plist version=\"1.0\">\n${go "" v}\n</plist>";
+    "<?xml version=\"1.0\" encoding=\"UTF-8\"?>\n<!DOCTYPE plist PUBLIC \"-//Apple Computer//DTD PLIST 1.0//EN\" \"http://www.apple.com/DTDs/PropertyList-1.0.dtd\">\n<plist version=\"1.0\">\n${go "" v}\n</plist>";
   toDhall = { }@args: v:
     if isAttrs v then "{ ${concatStringsSep ", " (mapAttrsToList (k: x: "${k} = ${toDhall args x}") v)} }"
     else if isList v then "[ ${lib.concatMapStringsSep ", " (toDhall args) v} ]"

@@ -33,6 +33,9 @@ rec {
   mkTuple = elems:
     let values = map mkValue elems; t = "(${lib.concatMapStrings (v: v.type) values})"; in
     make t values "@${t} (${lib.concatMapStringsSep "," toString values})";
+  mkDictionaryEntry = name: elem:
+    let n = mkValue name; v = mkValue elem; t = "{${n.type}${v.type}}"; in
+    make t { name = n; value = v; } "@${t} {${toString n},${toString v}}";
   mkVariant = elem: let v = mkValue elem; in make "v" v "<${toString v}>";
   mkNothing = type: make "m${type}" null "@m${type} nothing";
   mkJust = elem: let v = mkValue elem; in make "m${v.type}" v "just ${toString v}";

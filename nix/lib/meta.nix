@@ -39,7 +39,8 @@ rec {
     in
     getExe' x name;
   getExe' = x: y:
-    if builtins.match ".*/.*" y != null then throw "lib.meta.getExe': the second argument \"${y}\" is a path; a name is needed"
+    if !(lib.isDerivation x) then throw "lib.meta.getExe': the first argument is ${lib.diagnostics.describe x}; a package is needed"
+    else if builtins.match ".*/.*" y != null then throw "lib.meta.getExe': the second argument \"${y}\" is a path; a name is needed"
     else "${lib.getBin x}/bin/${y}";
   cpeFullVersionWithVendor = vendor: version: { inherit vendor version; };
 }

@@ -26,21 +26,28 @@ let
         code = "bad-module";
         message = "module `${toString file}` is ${lib.diagnostics.describe m}; a module is a set, a function that returns one, or a path";
       }
-    else if m ? _type && isString m._type then
+    else if m ? _type && isString m._type && !(hasProperty m) then
       fail {
         code = "bad-module";
         message =
           if m._type == "option" then "an option declaration stands where module `${toString file}` should be a set"
           else "module `${toString file}` is a value of kind `${m._type}`, not a module";
         hint =
-          if m._type == "if" || m._type == "merge" || m._type == "override" then
-            "put it under `config`: { config = lib.mkIf ...; }; or, for modules to be included, use `imports`"
-          else if m._type == "flake" then "use one of its modules, such as `nixosModules.default`"
+          if m._type == "flake" then "use one of its modules, such as `nixosModules.default`"
           else null;
       }
     else
       let
-        file' = toString (m._file or file);
+        file' =
+          if m ? _file then toString m._file
+          else if file == "<unknown-file>" then (
+            # where the set is written
+            let
+              names = attrNames m;
+              pos = if names == [ ] then null else unsafeGetAttrPos (head names) m;
+            in
+            if pos == null then file else pos.file)
+          else toString file;
         structured = m ? config || m ? options;
         bad = attrNames (removeAttrs m moduleAttrs);
         common = {
@@ -86,13 +93,23 @@ let
         (removeAttrs formals (attrNames args));
     in
     f (if missing == { } then args else args // missing);
+  fileOf = file: f:
+    if file != "<unknown-file>" then file
+    else
+      let
+        names = attrNames (lib.functionArgs f);
+        pos = if names == [ ] then null else unsafeGetAttrPos (head names) (lib.functionArgs f);
+      in
+      if pos == null then file else pos.file;
 
   # { static = module; } or { apply = args: module; }, and whether it has a key of its own.
   prepare = parentFile: key: m:
     if isAttrs m && !(m ? __functor) then
       let u = unify parentFile key m; in
       { static = u; keyed = m ? key; }
-    else if isModuleFunction m then { apply = args: unify parentFile key (applyArgs parentFile m args); keyed = false; }
+    else if isModuleFunction m then
+      let file = fileOf parentFile m; in
+      { apply = args: unify file key (applyArgs file m args); keyed = false; }
     else if isPath m || isString m then prepareFile (toString m) m
     else if isList m then
       fail {
@@ -127,7 +144,8 @@ let
       closure = genericClosure { startSet = start; operator = n: n.children; };
       disabled = concatMap (n: map (toKey n.module.file) n.module.disabledModules) closure;
       toKey = file: m:
-        if isString m then (if lib.hasPrefix "/" m then m else "${toString modulesPath}/${m}")
+        if builtins.isInt m then toString m
+        else if isString m then (if lib.hasPrefix "/" m then m else "${toString modulesPath}/${m}")
         else if isPath m then toString m
         else if isAttrs m && m ? key then toString m.key
         else if isAttrs m && m ? _file then toString m._file
@@ -146,11 +164,11 @@ let
     if decls == [ ] then { }
     else if length decls == 1 then
       let d = head decls; in
-      mapAttrs (name: value: mkNode (prefix ++ [ name ]) [ { inherit (d) file; options = value; } ])
+      mapAttrs (name: value: mkNode (prefix ++ [ name ]) [ { inherit (d) file; options = value; pos = unsafeGetAttrPos name d.options; } ])
         (checkOptions prefix d)
     else
       zipAttrsWith (name: mkNode (prefix ++ [ name ]))
-        (map (d: mapAttrs (_: value: { inherit (d) file; options = value; }) (checkOptions prefix d)) decls);
+        (map (d: mapAttrs (name: value: { inherit (d) file; options = value; pos = unsafeGetAttrPos name d.options; }) (checkOptions prefix d)) decls);
   checkOptions = prefix: d:
     if isAttrs d.options then d.options
     else fail {
@@ -184,7 +202,7 @@ let
         code = "bad-option-declaration";
         message = "the option `${showOption loc}` of ${(head opts).file} is a prefix of options in ${(head others).file}, but its type `${type.description or "unspecified"}` takes no sub-options";
       };
-  oneDecl = d: d.options // { declarations = [ d.file ]; type = d.options.type or types.unspecified; };
+  oneDecl = d: d.options // { declarations = [ d.file ]; declarationPositions = [ (d.pos or null) ]; type = d.options.type or types.unspecified; };
   mergeDecls = loc: decls:
     foldl'
       (res: d:
@@ -204,7 +222,11 @@ let
         in
         if both != [ ] && !(both == [ "description" ] && res.description == opt.description)
         then clash " (both have `${head both}`)"
-        else res // opt // { declarations = res.declarations ++ [ d.file ]; inherit type; })
+        else res // opt // {
+          declarations = res.declarations ++ [ d.file ];
+          declarationPositions = res.declarationPositions ++ [ (d.pos or null) ];
+          inherit type;
+        })
       (oneDecl (head decls))
       (tail decls);
 
@@ -308,7 +330,6 @@ let
         files = map (d: d.file) res.defsFinal;
         definitionsWithLocations = res.defsFinal;
         valueMeta = { };
-        declarationPositions = map (file: { inherit file; line = null; column = null; }) opt.declarations;
         __toString = _: showOption loc;
       };
     };
@@ -549,8 +570,13 @@ let
       legacy =
         (if args == { } then [ ] else [ { _module.args = args; } ])
         ++ (if check then [ ] else [ { _module.check = lib.mkDefault false; } ]);
+      own = {
+        _file = "lib/modules.nix";
+        config._module.args = { inherit extendModules; moduleType = type; };
+      };
+      type = types.submoduleWith { inherit modules specialArgs class; };
       result = evalPrepared {
-        base = prepareModules (legacy ++ modules);
+        base = prepareModules ([ own ] ++ legacy ++ modules);
         inherit prefix specialArgs class;
       };
       extendModules = { modules ? [ ], specialArgs ? { }, prefix ? evalModulesArgs.prefix or [ ] }:
@@ -561,8 +587,7 @@ let
         });
     in
     result // {
-      inherit extendModules;
-      type = types.submoduleWith { inherit modules specialArgs class; };
+      inherit extendModules type;
     };
 
   ## Properties
@@ -603,7 +628,7 @@ let
     };
   mkAliasAndWrapDefinitions = wrap: option: mkIf option.isDefined (wrap (mkMerge option.definitions));
   mkAliasAndWrapDefsWithPriority = wrap: option:
-    mkIf option.isDefined (wrap (mkOverride option.highestPrio (mkMerge option.definitions)));
+    mkIf option.isDefined (wrap (mkMerge (map (mkOverride option.highestPrio) option.definitions)));
 in
 rec {
   inherit

@@ -71,10 +71,12 @@ let
       };
     in
     self;
-  # `a or b` in descriptions: brackets where the inner text could be misread.
-  inner = t:
-    let d = t.description or t.name; in
-    if elem (t.descriptionClass or null) [ "conjunction" "composite" ] && lib.hasInfix " or " d then "(${d})" else d;
+  # A type's description within another's: in brackets unless its class is one of `plain`.
+  phrase = plain: t:
+    if elem (t.descriptionClass or null) plain then t.description or t.name else "(${t.description or t.name})";
+  noun = phrase [ "noun" ];
+  nounOrComposite = phrase [ "noun" "composite" ];
+  nounOrConjunction = phrase [ "noun" "conjunction" ];
 
   scalar = name: description: check: mkOptionType {
     inherit name description check;
@@ -127,7 +129,7 @@ let
         if length kinds > 1 then conflict loc defs null
         else if kind == "set" then (lazyAttrsOf anything).merge loc defs
         else if kind == "list" then
-          (if length defs > 1 then concatLists (getValues defs) else (listOf anything).merge loc defs)
+          (if length defs > 1 then mergeOneOption loc defs else (listOf anything).merge loc defs)
         else if kind == "lambda" then
           arg: anything.merge (loc ++ [ "<function body>" ]) (map (d: { inherit (d) file; value = d.value arg; }) defs)
         else if kind == "stringCoercibleSet" then mergeOneOption loc defs
@@ -226,9 +228,10 @@ let
     envVar = separatedString ":";
     passwdEntry = entryType: addCheck entryType (s: !(isString s) || match "[^:\n]*" s != null) // {
       name = "passwdEntry ${entryType.name}";
-      description = "${inner entryType}, not containing newlines or colons";
+      description = "${nounOrConjunction entryType}, not containing newlines or colons";
     };
 
+    optionDescriptionPhrase = ok: t: if ok (t.descriptionClass or null) then t.description or t.name else "(${t.description or t.name})";
     attrs = mkOptionType {
       name = "attrs";
       description = "attribute set";
@@ -281,7 +284,7 @@ let
 
     listOf = elemType: mkOptionType {
       name = "listOf";
-      description = "list of ${inner elemType}";
+      description = "list of ${nounOrComposite elemType}";
       descriptionClass = "composite";
       check = isList;
       merge = listMerge elemType;
@@ -305,7 +308,7 @@ let
     lazyAttrsOf = elemType: attrsWith { inherit elemType; lazy = true; };
     attrsWith = { elemType, lazy ? false, placeholder ? "name" }: mkOptionType {
       name = if lazy then "lazyAttrsOf" else "attrsOf";
-      description = (if lazy then "lazy attribute set of " else "attribute set of ") + inner elemType;
+      description = (if lazy then "lazy attribute set of " else "attribute set of ") + nounOrComposite elemType;
       descriptionClass = "composite";
       check = isAttrs;
       merge =
@@ -371,7 +374,11 @@ let
         functor = defaultFunctor "attrTag" // {
           type = { tags, ... }: attrTag tags;
           payload = { inherit tags; };
-          binOp = a: b: if attrNames (builtins.intersectAttrs a.tags b.tags) == [ ] then { tags = a.tags // b.tags; } else null;
+          binOp = a: b: {
+            tags = a.tags // b.tags // mapAttrs
+              (name: opt: lib.modules.mergeOptionDecls [ name ] [ { options = opt; } { options = b.tags.${name}; } ])
+              (builtins.intersectAttrs b.tags a.tags);
+          };
         };
         nestedTypes = mapAttrs (_: o: o.type) tags;
       };
@@ -387,7 +394,7 @@ let
     };
     nullOr = elemType: mkOptionType {
       name = "nullOr";
-      description = "null or ${inner elemType}";
+      description = "null or ${nounOrConjunction elemType}";
       descriptionClass = "conjunction";
       check = x: x == null || elemType.check x;
       merge = loc: defs:
@@ -409,7 +416,7 @@ let
     };
     functionTo = elemType: mkOptionType {
       name = "functionTo";
-      description = "function that evaluates to a(n) ${inner elemType}";
+      description = "function that evaluates to a(n) ${nounOrComposite elemType}";
       descriptionClass = "composite";
       check = lib.isFunction;
       merge = loc: defs:
@@ -566,7 +573,9 @@ let
     };
     either = t1: t2: mkOptionType {
       name = "either";
-      description = "${inner t1} or ${inner t2}";
+      description =
+        if t1.descriptionClass or null == "nonRestrictiveClause" then "${t1.description}, or ${nounOrConjunction t2}"
+        else "${nounOrConjunction t1} or ${phrase [ "noun" "conjunction" "composite" ] t2}";
       descriptionClass = "conjunction";
       check = x: t1.check x || t2.check x;
       merge = loc: defs:
@@ -589,7 +598,7 @@ let
       if ts == [ ] then throw "types.oneOf needs at least one type" else foldl' either (head ts) (tail ts);
     coercedTo = coercedType: coerce: finalType: mkOptionType {
       name = "coercedTo";
-      description = "${inner finalType} or ${inner coercedType} convertible to it";
+      description = "${noun finalType} or ${noun coercedType} convertible to it";
       check = x: (coercedType.check x && finalType.check (coerce x)) || finalType.check x;
       merge = loc: defs:
         finalType.merge loc (map

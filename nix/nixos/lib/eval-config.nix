@@ -26,8 +26,6 @@ let
           inherit baseModules extraModules;
           modules = located;
           noUserModules = noUserModules;
-          extendModules = result.extendModules;
-          moduleType = result.type;
         } // extraArgs;
         _module.check = lib.mkDefault check;
       }
