@@ -189,11 +189,13 @@ rec {
   linkFarm =
     name: given:
     let
-      entries =
+      # of entries with one name the last one counts
+      byName =
         if builtins.isList given then
-          map (entry: { inherit (entry) name; path = "${entry.path}"; }) given
+          lib.listToAttrs (lib.reverseList (map (entry: lib.nameValuePair entry.name entry.path) given))
         else
-          lib.mapAttrsToList (entry: path: { name = entry; path = "${path}"; }) given;
+          given;
+      entries = lib.mapAttrsToList (entry: path: { name = entry; path = "${path}"; }) byName;
     in
     farm name entries {
       passthru.entries = lib.listToAttrs (map (entry: lib.nameValuePair entry.name entry.path) entries);
@@ -264,7 +266,7 @@ rec {
     }@args:
     buildEnv {
       inherit name postBuild meta passthru buildInputs nativeBuildInputs;
-      paths = map (path: "${path}${stripPrefix}") paths;
+      paths = if stripPrefix == "" then paths else map (path: "${path}${stripPrefix}") paths;
       ignoreCollisions = true;
     };
 

@@ -43,7 +43,7 @@ let
     in
     {
       packages = [ "postgresql-${major}" "postgresql-client-${major}" ];
-      only = [ "share/doc/postgresql-${major}" ];
+      only = [ ];
       links = {
         "bin" = "/usr/${home}/bin";
         "lib" = "/usr/${home}/lib";
@@ -141,9 +141,10 @@ in
     };
     shadow = {
       packages = words "passwd login util-linux";
-      only = [
-        "bin/chage" "bin/chgpasswd" "bin/chpasswd" "bin/expiry" "bin/faillog" "bin/gpasswd" "bin/group" "bin/grp" "bin/lastlog" "bin/login" "bin/new"
-        "bin/nologin" "bin/passwd" "bin/pw" "bin/sg" "bin/su" "bin/user" "bin/vigr" "bin/vipw" "bin/chfn" "bin/chsh" "share/man"
+      only = map (program: "bin/${program}") [
+        "chage" "chfn" "chgpasswd" "chpasswd" "chsh" "expiry" "faillog" "gpasswd" "groupadd" "groupdel" "groupmems" "groupmod" "grpck" "grpconv"
+        "grpunconv" "lastlog" "login" "newgrp" "newusers" "nologin" "passwd" "pwck" "pwconv" "pwunconv" "sg" "su" "useradd" "userdel" "usermod"
+        "vigr" "vipw"
       ];
       passthru = {
         su = self.su;
@@ -242,7 +243,7 @@ in
     mawk = alternative "mawk" { "bin/awk" = "/usr/bin/mawk"; };
     which = {
       packages = [ "debianutils" ];
-      only = [ "share/man" ];
+      only = [ ];
       links."bin/which" = "/usr/bin/which.debianutils";
     };
     iptables = alternative "iptables" {

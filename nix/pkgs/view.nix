@@ -14,6 +14,9 @@ let
     "mount" "server" "static" "su" "swap" "terminfo" "zoneinfo"
   ];
 
+  # Thousands of files that nothing reaches through a package's path; they are in the guest's /usr.
+  documents = [ "share/doc" "share/man" "share/locale" "share/lintian" "share/bug" "share/apport" "share/info" ];
+
   # Debian's version without the epoch, in characters that a store path may have.
   storeVersion =
     version:
@@ -85,8 +88,7 @@ let
             target = "${target}";
           }) links;
         }
-        // lib.optionalAttrs (only != null) { inherit only; }
-        // lib.optionalAttrs (drop != [ ]) { inherit drop; }
+        // (if only != null then { inherit only; } else { drop = drop ++ documents; })
       );
 
       self =
