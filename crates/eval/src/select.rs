@@ -1,0 +1,234 @@
+//! What command lines do with a value: call it with named arguments, follow an attribute path, gather the derivations in it.
+
+use std::collections::HashSet;
+
+use nbv_diag::Span;
+
+use crate::error::{EvalError, ResultExt};
+use crate::evaluator::Evaluator;
+use crate::sym;
+use crate::value::{Attr, Attrs, EvalResult, Ref, Value, View};
+
+/// A derivation found in a value.
+pub struct Found<'h> {
+    /// Its attributes.
+    pub attrs: Attrs<'h>,
+    /// Attribute path to it, as `a.b.0`.
+    pub path: String,
+}
+
+impl<'h> Evaluator<'h> {
+    /// Calls a function with those of `args` that its pattern names (all of them when it has an ellipsis). Anything that is not
+    /// a function with a pattern is given back.
+    pub fn auto_call(&self, v: Value<'h>, args: Attrs<'h>) -> EvalResult<Value<'h>> {
+        if let Some(attrs) = v.as_attrs()
+            && let Some(functor) = attrs.get(sym::FUNCTOR)
+        {
+            let f = self.force(functor.value)?;
+            let f = self.call(f, &[self.cell(v)])?;
+            return self.deeper(|| self.auto_call(f, args));
+        }
+        let View::Lambda(lambda) = v.view() else { return Ok(v) };
+        let Some(pattern) = lambda.node.pattern else { return Ok(v) };
+        let argument = if pattern.has_ellipsis {
+            args
+        } else {
+            let mut taken: Vec<Attr<'h>> = Vec::new();
+            for formal in pattern.formals {
+                match args.get(formal.name) {
+                    Some(attr) => taken.push(*attr),
+                    None if formal.default.is_some() => {}
+                    None => {
+                        let name = self.display(formal.name);
+                        return Err(EvalError::new(
+                            "eval::missing-argument",
+                            format!("cannot evaluate a function that has an argument without a value (`{name}`)"),
+                        )
+                        .at(Span::new(formal.pos, formal.pos))
+                        .hint(format!("give it on the command line: --arg {name} EXPRESSION or --argstr {name} TEXT")));
+                    }
+                }
+            }
+            self.sorted_attrs(&taken)
+        };
+        self.call(v, &[self.cell(Value::attrs(argument))])
+    }
+
+    /// Follows an attribute path (`a.b."c.d".0`), calling functions on the way with `args`.
+    pub fn follow(&self, root: Value<'h>, path: &str, args: Attrs<'h>) -> EvalResult<Value<'h>> {
+        let mut v = root;
+        for token in split_path(path)? {
+            v = self.auto_call(v, args)?;
+            let wrong = |what: &str| {
+                EvalError::type_error(format!(
+                    "the expression selected by the selection path `{path}` should be {what} but is {}",
+                    v.kind().describe()
+                ))
+            };
+            if let Ok(index) = token.parse::<usize>() {
+                let items = v.as_list().ok_or_else(|| wrong("a list"))?;
+                let item = items.get(index).ok_or_else(|| {
+                    EvalError::new("eval::missing-attribute", format!("list index {index} in selection path `{path}` is out of range"))
+                })?;
+                v = self.force(item)?;
+            } else {
+                let attrs = v.as_attrs().ok_or_else(|| wrong("a set"))?;
+                if token.is_empty() {
+                    return Err(EvalError::invalid(format!("empty attribute name in selection path `{path}`")));
+                }
+                let symbol = self.intern(token.as_bytes());
+                let Some(attr) = attrs.get(symbol) else {
+                    let names: Vec<String> = attrs.as_slice().iter().map(|a| self.display(a.name).into_owned()).collect();
+                    let mut e = EvalError::new(
+                        "eval::missing-attribute",
+                        format!("attribute `{token}` in selection path `{path}` not found"),
+                    );
+                    if let Some(near) = nbv_diag::did_you_mean(&token, names.iter().map(String::as_str)) {
+                        e = e.hint(near);
+                    }
+                    return Err(e);
+                };
+                v = self.force(attr.value)?;
+            }
+        }
+        Ok(v)
+    }
+
+    /// All derivations in a value: itself, those in its lists, and those in its sets; sets inside are entered when they say
+    /// `recurseForDerivations`.
+    pub fn derivations(&self, root: Value<'h>, args: Attrs<'h>) -> EvalResult<Vec<Found<'h>>> {
+        let mut found = Vec::new();
+        let mut done = HashSet::new();
+        self.gather(root, "", args, &mut found, &mut done)?;
+        Ok(found)
+    }
+
+    /// Whether the value was no derivation, so that it may hold some.
+    fn take(
+        &self,
+        v: Value<'h>,
+        path: &str,
+        found: &mut Vec<Found<'h>>,
+        done: &mut HashSet<usize>,
+    ) -> EvalResult<bool> {
+        let Some(attrs) = v.as_attrs() else { return Ok(true) };
+        if !self.is_derivation(attrs)? {
+            return Ok(true);
+        }
+        if done.insert(attrs.as_slice().as_ptr() as usize) {
+            let name = self.select(attrs, "name")?;
+            if name.as_string().is_none() {
+                return Err(self.expected("a string", name)).frame(Span::NONE, || "while evaluating the `name` of a derivation".to_owned());
+            }
+            found.push(Found { attrs, path: path.to_owned() });
+        }
+        Ok(false)
+    }
+
+    fn gather(
+        &self,
+        v: Value<'h>,
+        path: &str,
+        args: Attrs<'h>,
+        found: &mut Vec<Found<'h>>,
+        done: &mut HashSet<usize>,
+    ) -> EvalResult<()> {
+        let v = self.auto_call(v, args)?;
+        if !self.take(v, path, found, done)? {
+            return Ok(());
+        }
+        let below = |name: &str| if path.is_empty() { name.to_owned() } else { format!("{path}.{name}") };
+        match v.view() {
+            View::Attrs(attrs) => self.deeper(|| {
+                let combine = attrs.get(self.intern(b"_combineChannels")).is_some();
+                for attr in attrs.by_name(self.symbols()) {
+                    let name = self.display(attr.name);
+                    if !is_plain(&name) {
+                        continue;
+                    }
+                    let at = Span::new(attr.pos, attr.pos);
+                    let inside = below(&name);
+                    let value = self.force(attr.value).frame(at, || format!("while evaluating the attribute `{inside}`"))?;
+                    if combine {
+                        self.gather(value, &inside, args, found, done)?;
+                    } else if self.take(value, &inside, found, done)?
+                        && let Some(set) = value.as_attrs()
+                        && let Some(flag) = set.get(self.intern(b"recurseForDerivations"))
+                        && self.force_bool(flag.value)?
+                    {
+                        self.gather(value, &inside, args, found, done)?;
+                    }
+                }
+                Ok(())
+            }),
+            View::List(items) => self.deeper(|| {
+                for (i, item) in items.iter().enumerate() {
+                    let inside = below(&i.to_string());
+                    let value = self.force(item)?;
+                    if self.take(value, &inside, found, done)? {
+                        self.gather(value, &inside, args, found, done)?;
+                    }
+                }
+                Ok(())
+            }),
+            _ => Err(EvalError::type_error("expression does not evaluate to a derivation (or a set or list of those)")
+                .note(format!("it is {}", v.kind().describe()))),
+        }
+    }
+
+    /// The text of an attribute of a derivation, if it has it.
+    pub fn text_attr(&self, attrs: Attrs<'h>, name: &str) -> EvalResult<Option<String>> {
+        let Some(attr) = attrs.get(self.intern(name.as_bytes())) else { return Ok(None) };
+        let v: Value<'h> = self.force(attr.value)?;
+        Ok(Some(self.coerce_to_string(v, false, false)?.to_str_lossy().into_owned()))
+    }
+
+    /// A set out of names and cells.
+    pub fn set_of(&self, fields: &[(String, Ref<'h>)]) -> Attrs<'h> {
+        let attrs = fields.iter().map(|(n, value)| Attr { name: self.intern(n.as_bytes()), pos: 0, value }).collect();
+        self.attrs(attrs).as_attrs().unwrap_or(self.common.empty_attrs)
+    }
+}
+
+fn is_plain(name: &str) -> bool {
+    name.starts_with(|c: char| c.is_ascii_alphabetic() || c == '_')
+        && name.chars().skip(1).all(|c| c.is_ascii_alphanumeric() || "_-+".contains(c))
+}
+
+/// Parts of an attribute path; parts in quotes may hold dots.
+fn split_path(path: &str) -> EvalResult<Vec<String>> {
+    let mut out = Vec::new();
+    if path.is_empty() {
+        return Ok(out);
+    }
+    let mut part = String::new();
+    let mut chars = path.chars();
+    while let Some(c) = chars.next() {
+        match c {
+            '.' => out.push(std::mem::take(&mut part)),
+            '"' => loop {
+                match chars.next() {
+                    Some('"') => break,
+                    Some(c) => part.push(c),
+                    None => return Err(EvalError::invalid(format!("missing closing quote in selection path `{path}`"))),
+                }
+            },
+            c => part.push(c),
+        }
+    }
+    out.push(part);
+    Ok(out)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn attribute_paths() {
+        assert_eq!(split_path("a.b").unwrap(), ["a", "b"]);
+        assert_eq!(split_path("a.\"b.c\".0").unwrap(), ["a", "b.c", "0"]);
+        assert!(split_path("").unwrap().is_empty());
+        assert!(split_path("\"a").is_err());
+    }
+}
