@@ -8,7 +8,7 @@
 
 use crate::error::{BuildError, Result, StoreError};
 use crate::lock::{Lock, Wait};
-use crate::store::{References, Store, write_file};
+use crate::store::{References, Store};
 use crate::tree;
 use nbv_nix_formats::{Derivation, StoreDir};
 use std::collections::{BTreeMap, BTreeSet, BinaryHeap, HashMap};
@@ -23,8 +23,8 @@ pub enum Source {
     Text(Arc<[u8]>, BTreeSet<String>),
     /// A copy of a file or folder of the host.
     Copy(PathBuf),
-    /// A tree in memory.
-    Tree(Arc<nbv_nix_formats::nar::Node>),
+    /// A tree, as its archive (NAR).
+    Archive(Arc<[u8]>),
 }
 
 /// Derivations and sources by logical path.
@@ -125,10 +125,14 @@ pub enum Event<'a> {
     },
     /// A step begins, in words: `evaluating network.nix`.
     Step(&'a str),
+    /// The expression warns.
+    Warning(&'a str),
+    /// The expression traces (`builtins.trace`).
+    Trace(&'a str),
 }
 
 /// Who is told of progress, and who may stop it.
-pub trait Progress: Sync {
+pub trait Progress: Send + Sync {
     /// Something happened.
     fn event(&self, _event: Event<'_>) {}
     /// Whether to stop.
@@ -575,8 +579,11 @@ impl Work<'_> {
     }
 }
 
-/// Makes a source of the graph valid, with the sources that it names.
-pub(crate) fn add_source(store: &Store, graph: &Graph, path: &str, needed_by: &str) -> Result<(), BuildError> {
+/// Makes a source of the graph valid, with the sources that it names. `needed_by` is for the error.
+///
+/// # Errors
+/// It is not in the graph; it cannot be read, or the store not written.
+pub fn add_source(store: &Store, graph: &Graph, path: &str, needed_by: &str) -> Result<(), BuildError> {
     if store.is_valid(path) {
         return Ok(());
     }
@@ -591,23 +598,12 @@ pub(crate) fn add_source(store: &Store, graph: &Graph, path: &str, needed_by: &s
             store.add_text(path, text, references)?;
         }
         Some(Source::Copy(from)) => store.add_copy(path, from)?,
-        Some(Source::Tree(node)) => store.add_with(path, &BTreeSet::new(), |to| write_node(to, node))?,
+        Some(Source::Archive(nar)) => store.add_with(path, &BTreeSet::new(), |to| {
+            nbv_nix_formats::nar::unpack(&mut &nar[..], to).map_err(StoreError::io("unpack", to))
+        })?,
         None => return Err(BuildError::NoInput { drv: needed_by.to_owned(), input: path.to_owned() }),
     }
     Ok(())
-}
-
-fn write_node(to: &Path, node: &nbv_nix_formats::nar::Node) -> Result<()> {
-    use nbv_nix_formats::nar::Node as Nar;
-    use std::os::unix::ffi::OsStrExt;
-    match node {
-        Nar::Regular { executable, content } => write_file(to, content, if *executable { 0o755 } else { 0o644 }),
-        Nar::Symlink { target } => std::os::unix::fs::symlink(std::ffi::OsStr::from_bytes(target), to).map_err(StoreError::io("create", to)),
-        Nar::Directory(entries) => {
-            std::fs::create_dir(to).map_err(StoreError::io("create", to))?;
-            entries.iter().try_for_each(|(name, node)| write_node(&to.join(std::ffi::OsStr::from_bytes(name)), node))
-        }
-    }
 }
 
 /// Checks a fixed output against the hash that its derivation promises.

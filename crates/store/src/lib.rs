@@ -31,7 +31,7 @@ mod store;
 mod tree;
 
 pub use error::{BuildError, Result, StoreError};
-pub use graph::{Builders, Built, Event, Failure, Graph, Job, Options, Progress, Quiet, Source, realise};
+pub use graph::{Builders, Built, Event, Failure, Graph, Job, Options, Progress, Quiet, Source, add_source, realise};
 pub use registry::PathInfo;
 pub use scan::scan;
 pub use store::Store;
