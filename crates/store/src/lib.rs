@@ -15,6 +15,7 @@
 //! - [`Store`]: places, validity, adding texts and trees, references and closures;
 //! - [`Graph`], [`realise()`]: derivations in memory, and building what is missing of them, in parallel;
 //! - [`Builders`]: what a derivation's builder does; [`builders`] has those that need nothing but the store;
+//! - [`sandbox`]: programs as builders, in namespaces of their own;
 //! - [`gc`]: deleting what no root reaches.
 //!
 //! Not here: evaluation, Debian, networks of machines.
@@ -25,6 +26,7 @@ pub mod gc;
 mod graph;
 mod lock;
 mod registry;
+pub mod sandbox;
 mod scan;
 mod session;
 mod store;

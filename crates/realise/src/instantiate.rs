@@ -1,0 +1,152 @@
+//! Evaluating a network: from its file to the plan and the derivations of its toplevels.
+//!
+//! Machines are evaluated by several threads of one evaluation. Of several failures that of the first machine (by name)
+//! is told.
+
+use crate::error::{Error, Kind};
+use crate::world::HostWorld;
+use nbv_diag::Diagnostic;
+use nbv_eval::{Context, ContextElem, EvalError, Evaluator, Heap, PrimOp, Settings, Value};
+use nbv_store::Progress;
+use std::collections::BTreeMap;
+use std::os::unix::ffi::OsStrExt;
+use std::path::Path;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+/// Where the embedded library's entry is.
+const ENTRY: &str = "import /nixpkgs/nixos/lib/network.nix";
+
+/// What to evaluate.
+pub struct Request<'a> {
+    /// Absolute path of the network file.
+    pub network: &'a Path,
+    /// The host's system, `x86_64-linux`.
+    pub system: &'a str,
+    /// Settings of the language; `<nixpkgs>` falls back to the embedded library.
+    pub settings: Settings,
+    /// Built-ins besides the standard ones.
+    pub primops: Vec<PrimOp>,
+    /// Evaluating threads.
+    pub threads: usize,
+}
+
+/// What a network evaluated to.
+#[derive(Debug)]
+pub struct Instantiated {
+    /// The network plan, less what machines boot.
+    pub plan: serde_json::Value,
+    /// Paths of the toplevels' derivations by machine.
+    pub toplevels: BTreeMap<String, String>,
+    /// What the configuration warns of.
+    pub warnings: Vec<String>,
+}
+
+/// Evaluates a network in `world`, which then has the derivations.
+///
+/// # Errors
+/// What evaluation says; an interruption.
+pub fn instantiate(world: &Arc<HostWorld>, request: Request<'_>, progress: &dyn Progress) -> Result<Instantiated, Error> {
+    let Request { network, system, mut settings, primops, threads } = request;
+    system.clone_into(&mut settings.system);
+    settings.nix_path.push(("nixpkgs".to_owned(), nbv_nixlib::ROOT.to_owned()));
+    nbv_eval::on_big_stack(|| {
+        let heap = Heap::new();
+        let ev = Evaluator::new(&heap, world.clone(), settings, primops);
+        let done = AtomicBool::new(false);
+        let stop = ev.interrupter();
+        let result = std::thread::scope(|scope| {
+            let watch = scope.spawn(|| {
+                while !done.load(Ordering::Acquire) {
+                    if progress.is_interrupted() {
+                        stop();
+                        return;
+                    }
+                    std::thread::park_timeout(Duration::from_millis(50));
+                }
+            });
+            let result = evaluate(&ev, network, system, threads);
+            done.store(true, Ordering::Release);
+            watch.thread().unpark();
+            result
+        });
+        if progress.is_interrupted() {
+            return Err(nbv_store::BuildError::Interrupted.into());
+        }
+        result.map_err(|error| {
+            if let Some(failed) = world.take_build_error() {
+                let mut told: Error = failed.into();
+                told.diagnostics.push(error.into_diagnostic());
+                told.sources = ev.sources().clone();
+                return told;
+            }
+            Error { kind: Kind::Input, diagnostics: vec![error.into_diagnostic()], sources: ev.sources().clone() }
+        })
+    })
+}
+
+fn evaluate<'h>(ev: &Evaluator<'h>, network: &Path, system: &str, threads: usize) -> Result<Instantiated, EvalError> {
+    let entry = ev.eval_expr(ENTRY, Path::new("/"))?;
+    let arguments = ev.attrs(vec![
+        ev.attr("network", ev.path(network.as_os_str().as_bytes())),
+        ev.attr("hostSystem", ev.str(system)),
+    ]);
+    let whole = ev.cell(ev.call(entry, &[ev.cell(arguments)])?);
+    let whole = ev.force_attrs(whole)?;
+    let toplevels = ev.cell(ev.select(whole, "toplevels")?);
+    let toplevels = ev.force_attrs(toplevels)?;
+    let machines: Vec<_> = toplevels.by_name(ev.symbols()).into_iter().map(|attr| (ev.display(attr.name).into_owned(), attr.value)).collect();
+    let next = AtomicUsize::new(0);
+    let found: Mutex<BTreeMap<usize, Result<String, EvalError>>> = Mutex::default();
+    let work = |ev: &Evaluator<'h>| {
+        while let Some((index, (_, toplevel))) = Some(next.fetch_add(1, Ordering::Relaxed)).and_then(|i| Some((i, machines.get(i)?))) {
+            let drv = ev
+                .force_attrs(toplevel)
+                .and_then(|attrs| ev.select(attrs, "drvPath"))
+                .and_then(|path| ev.force_string(ev.cell(path)))
+                .map(|path| String::from_utf8_lossy(path.bytes()).into_owned());
+            found.lock().unwrap_or_else(|e| e.into_inner()).insert(index, drv);
+        }
+    };
+    let handle = ev.fork_handle();
+    std::thread::scope(|scope| {
+        for _ in 1..threads.min(machines.len()) {
+            let thread = std::thread::Builder::new().name("evaluator".into()).stack_size(STACK);
+            // Without the thread it takes longer, that is all.
+            let _ = thread.spawn_scoped(scope, || work(&Evaluator::fork(&handle)));
+        }
+        work(ev);
+    });
+    let mut drvs = BTreeMap::new();
+    for (index, drv) in found.into_inner().unwrap_or_else(|e| e.into_inner()) {
+        drvs.insert(machines[index].0.clone(), drv?);
+    }
+    let plan = ev.cell(ev.select(whole, "plan")?);
+    let plan = ev.force_string(plan)?;
+    check_context(plan.context(), &drvs)?;
+    let plan = serde_json::from_slice(plan.bytes())
+        .map_err(|error| EvalError::new("eval::plan", format!("the library gave a plan that is not JSON: {error}")))?;
+    let warnings = ev.cell(ev.select(whole, "warnings").unwrap_or_else(|_| Value::list(&[])));
+    let mut texts = Vec::new();
+    for warning in ev.force_list(warnings)? {
+        texts.push(String::from_utf8_lossy(ev.force_string(warning)?.bytes()).into_owned());
+    }
+    Ok(Instantiated { plan, toplevels: drvs, warnings: texts })
+}
+
+/// Address space for each further thread's stack.
+const STACK: usize = 512 << 20;
+
+/// What the plan names must be built with it: toplevels only.
+fn check_context(context: Context<'_>, drvs: &BTreeMap<String, String>) -> Result<(), EvalError> {
+    for elem in context.elems() {
+        let is_toplevel = matches!(elem, ContextElem::Built { drv, .. } if drvs.values().any(|known| known == drv));
+        if !is_toplevel {
+            return Err(Diagnostic::error("eval::plan", format!("the plan refers to `{}`, which is part of no machine", elem.encode()))
+                .hint("paths of the store belong into a machine's configuration (environment.etc, systemd units), not into options of the host such as virtualisation.qemu.options")
+                .into());
+        }
+    }
+    Ok(())
+}
