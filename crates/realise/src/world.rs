@@ -8,6 +8,7 @@
 //! Not here: evaluation; what is built.
 
 use crate::accesses::{self, Access, Accesses};
+use crate::library;
 use nbv_eval::{FileKind, MessageKind, World, WorldError};
 use nbv_nix_formats::Derivation;
 use nbv_store::{BuildError, Event, Graph, Progress, Source, Store, add_source};
@@ -111,7 +112,7 @@ impl HostWorld {
     fn place(&self, path: &Path) -> Result<Place, WorldError> {
         let text = path.to_str();
         if let Some(text) = text
-            && nbv_nixlib::relative(text).is_some()
+            && library::holds(text)
         {
             return Ok(Place::Library(text.to_owned()));
         }
@@ -185,9 +186,9 @@ fn not_found() -> WorldError {
 impl World for HostWorld {
     fn read_file(&self, path: &Path) -> Result<Vec<u8>, WorldError> {
         match self.place(path)? {
-            Place::Library(path) => match nbv_nixlib::file(&path) {
+            Place::Library(path) => match library::file(&path) {
                 Some(content) => Ok(content.to_vec()),
-                None if nbv_nixlib::dir(&path).is_some() => Err(WorldError::new("is a directory")),
+                None if library::dir(&path).is_some() => Err(WorldError::new("is a directory")),
                 None => Err(not_found()),
             },
             Place::Store(_) => {
@@ -205,10 +206,7 @@ impl World for HostWorld {
     fn file_kind(&self, path: &Path) -> Result<Option<FileKind>, WorldError> {
         let (place, is_host) = match self.place(path)? {
             Place::Library(path) => {
-                return Ok(nbv_nixlib::kind(&path).map(|kind| match kind {
-                    nbv_nixlib::Kind::File => FileKind::Regular { is_executable: false },
-                    nbv_nixlib::Kind::Dir => FileKind::Directory,
-                }));
+                return Ok(library::kind(&path));
             }
             Place::Store(place) => (place, false),
             Place::Host(place) => (place, true),
@@ -239,12 +237,7 @@ impl World for HostWorld {
     fn read_dir(&self, path: &Path) -> Result<Vec<(Vec<u8>, FileKind)>, WorldError> {
         let place = match self.place(path)? {
             Place::Library(path) => {
-                let entries = nbv_nixlib::dir(&path).ok_or_else(not_found)?;
-                let kind = |kind: &nbv_nixlib::Kind| match kind {
-                    nbv_nixlib::Kind::File => FileKind::Regular { is_executable: false },
-                    nbv_nixlib::Kind::Dir => FileKind::Directory,
-                };
-                return Ok(entries.iter().map(|(name, k)| (name.as_bytes().to_vec(), kind(k))).collect());
+                return library::dir(&path).ok_or_else(not_found);
             }
             Place::Store(_) => path.to_str().and_then(|text| self.store.resolve(text)).ok_or_else(not_found)?,
             Place::Host(place) => {
