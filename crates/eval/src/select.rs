@@ -1,4 +1,4 @@
-//! What command lines do with a value: call it with named arguments, follow an attribute path, gather the derivations in it.
+//! What command lines do with a value: gather the derivations in it.
 
 use std::collections::HashSet;
 
@@ -20,13 +20,13 @@ pub struct Found<'h> {
 impl<'h> Evaluator<'h> {
     /// Calls a function with those of `args` that its pattern names (all of them when it has an ellipsis). Anything that is not
     /// a function with a pattern is given back.
-    pub fn auto_call(&self, v: Value<'h>, args: Attrs<'h>) -> EvalResult<Value<'h>> {
+    fn call_with(&self, v: Value<'h>, args: Attrs<'h>) -> EvalResult<Value<'h>> {
         if let Some(attrs) = v.as_attrs()
             && let Some(functor) = attrs.get(sym::FUNCTOR)
         {
             let f = self.force(functor.value)?;
             let f = self.call(f, &[self.cell(v)])?;
-            return self.deeper(|| self.auto_call(f, args));
+            return self.deeper(|| self.call_with(f, args));
         }
         let View::Lambda(lambda) = v.view() else { return Ok(v) };
         let Some(pattern) = lambda.node.pattern else { return Ok(v) };
@@ -52,46 +52,6 @@ impl<'h> Evaluator<'h> {
             self.sorted_attrs(&taken)
         };
         self.call(v, &[self.cell(Value::attrs(argument))])
-    }
-
-    /// Follows an attribute path (`a.b."c.d".0`), calling functions on the way with `args`.
-    pub fn follow(&self, root: Value<'h>, path: &str, args: Attrs<'h>) -> EvalResult<Value<'h>> {
-        let mut v = root;
-        for token in split_path(path)? {
-            v = self.auto_call(v, args)?;
-            let wrong = |what: &str| {
-                EvalError::type_error(format!(
-                    "the expression selected by the selection path `{path}` should be {what} but is {}",
-                    v.kind().describe()
-                ))
-            };
-            if let Ok(index) = token.parse::<usize>() {
-                let items = v.as_list().ok_or_else(|| wrong("a list"))?;
-                let item = items.get(index).ok_or_else(|| {
-                    EvalError::new("eval::missing-attribute", format!("list index {index} in selection path `{path}` is out of range"))
-                })?;
-                v = self.force(item)?;
-            } else {
-                let attrs = v.as_attrs().ok_or_else(|| wrong("a set"))?;
-                if token.is_empty() {
-                    return Err(EvalError::invalid(format!("empty attribute name in selection path `{path}`")));
-                }
-                let symbol = self.intern(token.as_bytes());
-                let Some(attr) = attrs.get(symbol) else {
-                    let names: Vec<String> = attrs.as_slice().iter().map(|a| self.display(a.name).into_owned()).collect();
-                    let mut e = EvalError::new(
-                        "eval::missing-attribute",
-                        format!("attribute `{token}` in selection path `{path}` not found"),
-                    );
-                    if let Some(near) = nbv_diag::did_you_mean(&token, names.iter().map(String::as_str)) {
-                        e = e.hint(near);
-                    }
-                    return Err(e);
-                };
-                v = self.force(attr.value)?;
-            }
-        }
-        Ok(v)
     }
 
     /// All derivations in a value: itself, those in its lists, and those in its sets; sets inside are entered when they say
@@ -133,7 +93,7 @@ impl<'h> Evaluator<'h> {
         found: &mut Vec<Found<'h>>,
         done: &mut HashSet<usize>,
     ) -> EvalResult<()> {
-        let v = self.auto_call(v, args)?;
+        let v = self.call_with(v, args)?;
         if !self.take(v, path, found, done)? {
             return Ok(());
         }
@@ -193,42 +153,4 @@ impl<'h> Evaluator<'h> {
 fn is_plain(name: &str) -> bool {
     name.starts_with(|c: char| c.is_ascii_alphabetic() || c == '_')
         && name.chars().skip(1).all(|c| c.is_ascii_alphanumeric() || "_-+".contains(c))
-}
-
-/// Parts of an attribute path; parts in quotes may hold dots.
-fn split_path(path: &str) -> EvalResult<Vec<String>> {
-    let mut out = Vec::new();
-    if path.is_empty() {
-        return Ok(out);
-    }
-    let mut part = String::new();
-    let mut chars = path.chars();
-    while let Some(c) = chars.next() {
-        match c {
-            '.' => out.push(std::mem::take(&mut part)),
-            '"' => loop {
-                match chars.next() {
-                    Some('"') => break,
-                    Some(c) => part.push(c),
-                    None => return Err(EvalError::invalid(format!("missing closing quote in selection path `{path}`"))),
-                }
-            },
-            c => part.push(c),
-        }
-    }
-    out.push(part);
-    Ok(out)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn attribute_paths() {
-        assert_eq!(split_path("a.b").unwrap(), ["a", "b"]);
-        assert_eq!(split_path("a.\"b.c\".0").unwrap(), ["a", "b.c", "0"]);
-        assert!(split_path("").unwrap().is_empty());
-        assert!(split_path("\"a").is_err());
-    }
 }

@@ -173,6 +173,13 @@ pub(crate) fn read_json<'h>(ev: &Evaluator<'h>, text: &[u8]) -> EvalResult<Value
 }
 
 impl<'h> Evaluator<'h> {
+    /// The JSON of a value, byte for byte as `builtins.toJSON` has it.
+    pub fn json_text(&self, r: Ref<'h>) -> EvalResult<Vec<u8>> {
+        let mut out = Vec::new();
+        write_json(self, r, true, &mut out, &mut Context::empty())?;
+        Ok(out)
+    }
+
     /// The XML of a value as `toXML` and `--xml` write it. Without `strict`, what is not evaluated yet stays `<unevaluated />`; with
     /// `location`, attributes and functions carry their place.
     pub fn to_xml(&self, r: Ref<'h>, strict: bool, location: bool) -> EvalResult<(Vec<u8>, Context<'h>)> {

@@ -456,8 +456,3 @@ fn output_of<'h>(ev: &Evaluator<'h>, args: &[Ref<'h>]) -> EvalResult<Value<'h>> 
         )),
     }
 }
-
-/// A hash that must be there, for fetchers.
-pub(super) fn typed_hash(text: &str, algo: Option<Algo>) -> EvalResult<Hash> {
-    Hash::parse(text, algo).map_err(|e| EvalError::new("eval::hash", e.to_string()))
-}

@@ -36,7 +36,8 @@ const UNPREFIXED: &[&str] = &[
     "throw", "toString",
 ];
 
-pub(crate) use paths::copy_to_store;
+#[allow(unused_imports, reason = "used by importing")]
+pub(crate) use paths::{copy_to_store, realise_context};
 pub(crate) use state::State;
 use state::lock;
 

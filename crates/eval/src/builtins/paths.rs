@@ -88,6 +88,11 @@ pub(crate) fn realise<'h>(ev: &Evaluator<'h>, context: Context<'h>) -> EvalResul
     })
 }
 
+/// As [`realise`], for what a string depends on.
+pub(crate) fn realise_context<'h>(ev: &Evaluator<'h>, text: Str<'h>) -> EvalResult<()> {
+    realise(ev, text.context())
+}
+
 /// How symbolic links are followed.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Links {
