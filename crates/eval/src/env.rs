@@ -12,7 +12,7 @@ use crate::value::{Ref, Slot};
 
 /// Header of a frame; its slots follow.
 #[repr(C)]
-pub struct Env<'h> {
+pub(crate) struct Env<'h> {
     up: *const Env<'h>,
     _heap: PhantomData<fn(&'h ()) -> &'h ()>,
 }

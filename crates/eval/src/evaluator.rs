@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock};
 
 use nbv_diag::{SourceMap, Span};
-use nbv_syntax::{Arena, Features, FxBuild, Symbol, Symbols};
+use nbv_syntax::{Arena, Features, FxBuild, Lint, Symbol, Symbols};
 
 use crate::context::{Context, ContextElem, ContextTable};
 use crate::error::EvalError;
@@ -87,6 +87,9 @@ pub struct Settings {
     pub is_pure: bool,
     /// `builtins.traceVerbose` prints.
     pub trace_verbose: bool,
+    pub lint_url_literals: Lint,
+    pub lint_short_path_literals: Lint,
+    pub lint_absolute_path_literals: Lint,
 }
 
 impl Default for Settings {
@@ -101,6 +104,9 @@ impl Default for Settings {
             allow_import_from_derivation: true,
             is_pure: false,
             trace_verbose: false,
+            lint_url_literals: Lint::Ignore,
+            lint_short_path_literals: Lint::Ignore,
+            lint_absolute_path_literals: Lint::Ignore,
         }
     }
 }
@@ -153,6 +159,7 @@ pub struct Evaluator<'h> {
     pub(crate) max_depth: u32,
     pub(crate) stack_limit: usize,
     pub(crate) thread: u64,
+    pub(crate) parse_arena: Cell<Option<Arena>>,
 }
 
 /// Bytes of stack that must be left to go on.
@@ -235,6 +242,7 @@ impl<'h> Evaluator<'h> {
             max_depth,
             stack_limit: stack_limit(),
             thread: 1,
+            parse_arena: Cell::new(None),
         };
         let extra = extra.into_iter().map(|p| heap.keep_primop(p)).collect();
         let globals = crate::builtins::make_globals(&ev, extra);
@@ -252,6 +260,7 @@ impl<'h> Evaluator<'h> {
             max_depth: shared.settings.max_call_depth,
             stack_limit: stack_limit(),
             thread: shared.next_thread.fetch_add(1, Ordering::Relaxed),
+            parse_arena: Cell::new(None),
             shared,
         }
     }

@@ -63,6 +63,7 @@
 
 pub mod builtins;
 mod coerce;
+mod compile;
 mod context;
 mod convert;
 mod env;
@@ -70,6 +71,7 @@ mod error;
 mod evaluator;
 mod interp;
 pub mod json;
+mod load;
 mod node;
 pub mod number;
 mod ops;
@@ -85,7 +87,8 @@ pub mod xml;
 pub use context::{Context, ContextElem};
 pub use error::{EvalError, ResultExt};
 pub use evaluator::{Evaluator, ForkHandle, Heap, Settings, normalise_path, on_big_stack};
-pub use nbv_syntax::{Features, Symbol, Symbols};
+pub use nbv_diag::Origin;
+pub use nbv_syntax::{Features, Lint, Symbol, Symbols};
 pub use primop::{PrimClosure, PrimFn, PrimOp};
 pub use select::Found;
 pub use print::{attribute_name, float_fixed, float_general, is_identifier, quote};

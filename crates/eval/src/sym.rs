@@ -14,6 +14,12 @@ macro_rules! symbols {
 
 symbols! {
     EMPTY = "",
+    SUB = "__sub",
+    MUL = "__mul",
+    DIV = "__div",
+    LESS_THAN = "__lessThan",
+    FIND_FILE = "__findFile",
+    NIX_PATH = "__nixPath",
     OUT_PATH = "outPath",
     DRV_PATH = "drvPath",
     TYPE = "type",
@@ -50,6 +56,11 @@ symbols! {
     POS = "pos",
     HINT = "hint",
     NOTES = "notes",
+}
+
+/// Whether operators and search paths are made of this name.
+pub(crate) fn is_operator(symbol: Symbol) -> bool {
+    (SUB..=NIX_PATH).contains(&symbol)
 }
 
 /// Gives the symbols above their ids; the table must be empty.

@@ -39,6 +39,20 @@ impl Arena {
         self.total.get()
     }
 
+    /// Forgets everything in it and keeps some memory for the next use, which is then not zeroed.
+    pub fn reset(&mut self) {
+        let chunks = self.chunks.get_mut();
+        for (chunk, bytes) in chunks.drain(1.min(chunks.len())..) {
+            // SAFETY: mapped by `map_chunk` with this size, and unmapped once.
+            unsafe { libc::munmap(chunk.as_ptr().cast(), bytes) };
+            self.total.set(self.total.get() - bytes);
+        }
+        if let Some(&(chunk, bytes)) = chunks.first() {
+            self.next.set(chunk.as_ptr() as usize);
+            self.end.set(chunk.as_ptr() as usize + bytes);
+        }
+    }
+
     /// `size` zeroed bytes aligned to 16; never null, never moved, valid while the arena lives.
     #[inline(always)]
     pub fn alloc_raw(&self, size: usize) -> NonNull<u8> {

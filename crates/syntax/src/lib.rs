@@ -2,12 +2,19 @@
 //!
 //! [`parse`] turns text into a tree in an [`Arena`]. Names are interned; attribute sets are merged and
 //! duplicates refused here, as in C++ Nix. Variables are resolved by the user of the tree (crate `eval`
-//! compiles it) or, without evaluation, by [`check_variables`].
+//! compiles it to code with slots).
 
 mod arena;
+pub mod ast;
+mod lexer;
+mod parser;
+mod print;
 mod symbol;
 
 pub use arena::Arena;
+pub use ast::Parsed;
+pub use parser::{Lint, ParseOptions, parse};
+pub use print::print;
 pub use symbol::{FxBuild, FxHasher, Symbol, Symbols};
 
 /// Syntax that is not on by default.

@@ -39,6 +39,8 @@ pub(super) const TABLE: &[PrimOp] = &[
     PrimOp::new("warn", 2, warn),
     PrimOp::new("break", 1, |ev, args| ev.force(args[0])),
     PrimOp::new("functionArgs", 1, function_args),
+    PrimOp::new("import", 1, |ev, args| ev.import(args[0])),
+    PrimOp::new("scopedImport", 2, |ev, args| ev.scoped_import(args[0], args[1])),
     PrimOp::new("nbvError", 1, nbv_error),
 ];
 
