@@ -1,0 +1,71 @@
+//! What can go wrong, in words for the user: what, where, what to do.
+
+use crate::resolve::Unresolved;
+use std::path::PathBuf;
+
+#[derive(Debug, thiserror::Error)]
+pub enum DebianError {
+    #[error(
+        "no Debian mirror is known: no apt source of this host is Debian's and no debootstrap is installed; \
+         name one with the setting 'debian.mirror' (or the environment variable NBV_DEBIAN_MIRROR), for example the \
+         'URIs:' line of a Debian machine's /etc/apt/sources.list.d/debian.sources"
+    )]
+    NoMirror,
+    #[error("'{url}' is not an address of a mirror: {why}")]
+    BadMirror { url: String, why: &'static str },
+    #[error("there are no Debian packages for the system '{system}' (known: {known})")]
+    UnknownSystem { system: String, known: String },
+    #[error("fetching {url}: {why}")]
+    Fetch { url: String, why: String },
+    #[error("fetching {url}: the mirror answered {status}")]
+    Status { url: String, status: u16 },
+    #[error("{url} gave {found} where {expected} was expected: the mirror is being updated, or the file is damaged; try again")]
+    BadHash { url: String, expected: String, found: String },
+    #[error("{url} ended after {found} bytes instead of {expected}")]
+    Short { url: String, expected: u64, found: u64 },
+    #[error("{what}: {source}")]
+    Io { what: String, source: std::io::Error },
+    #[error("no space left on the disk that has {path} (while writing {what}); nothing half made was kept")]
+    DiskFull { path: PathBuf, what: String },
+    #[error("the signature of {url} is not good: {why}")]
+    Signature { url: String, why: String },
+    #[error("{what} cannot be read: {why}")]
+    Format { what: String, why: String },
+    #[error("the package {package} (its file {file}) cannot be unpacked: {why}")]
+    BadDeb { package: String, file: String, why: String },
+    #[error("{}", .0.explain())]
+    Unresolved(Box<Unresolved>),
+    #[error(
+        "the lock names packages that the mirror no longer has:{}\nmake the lock anew with --update-lock, or name a mirror that keeps old packages",
+        .0.iter().map(|m| format!("\n  {m}")).collect::<String>()
+    )]
+    LockMoved(Vec<String>),
+    #[error("the lock does not have {0}; make it anew with --update-lock")]
+    LockLacks(String),
+    #[error("the layer of {system} has no kernel: {why}")]
+    NoKernel { system: String, why: String },
+    #[error("cancelled")]
+    Cancelled,
+    #[error(transparent)]
+    Image(#[from] nbv_image::ImageError),
+}
+
+pub type Result<T, E = DebianError> = std::result::Result<T, E>;
+
+impl DebianError {
+    /// Wraps an I/O error; a full disk becomes an error of its own.
+    pub fn io(what: impl Into<String>, path: &std::path::Path) -> impl FnOnce(std::io::Error) -> DebianError {
+        let (what, path) = (what.into(), path.to_path_buf());
+        move |source| {
+            if matches!(source.raw_os_error(), Some(libc::ENOSPC | libc::EDQUOT)) {
+                DebianError::DiskFull { path, what }
+            } else {
+                DebianError::Io { what: format!("{what} {}", path.display()), source }
+            }
+        }
+    }
+
+    pub(crate) fn format(what: impl Into<String>, why: impl Into<String>) -> DebianError {
+        DebianError::Format { what: what.into(), why: why.into() }
+    }
+}
