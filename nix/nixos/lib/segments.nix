@@ -23,7 +23,9 @@ let
     (if own4 != [ ] then own4 else [ (usual4 i.segment) ]) ++ (if own6 != [ ] then own6 else [ (usual6 i.segment) ]);
 
   ## deployment.targetHost as an address
-  targetPos = lib.diagnostics.posOf (options.deployment.targetHost.definitionsWithLocations or [ ]);
+  targetPos = lib.diagnostics.posOf (map
+    (d: { pos = if builtins.isAttrs d.value then builtins.unsafeGetAttrPos "targetHost" d.value else null; })
+    (options.deployment.definitionsWithLocations or [ ]));
   v4 = if target == null then null else match "([0-9]{1,3})\\.([0-9]{1,3})\\.([0-9]{1,3})\\.([0-9]{1,3})" target;
   isV6 = target != null && v4 == null && match "[0-9a-fA-F:]*:[0-9a-fA-F:]*:[0-9a-fA-F:]*" target != null;
   plain = a: head (lib.splitString "/" a);

@@ -5,13 +5,20 @@ let
   inherit (builtins) filter map;
   cfg = config.system;
 
-  failed = map (x: x.message) (filter (x: !x.assertion) config.assertions);
+  failing = filter (x: !x.assertion) config.assertions;
+  failed = map (x: x.message) failing;
+  # where the first of them is written, if that is outside of this library
+  pos =
+    let p = builtins.unsafeGetAttrPos "message" (builtins.head failing); in
+    if p == null || lib.hasPrefix (toString ../../..) p.file then null else p;
   # All failed assertions are one error.
   asserted = value:
     if failed == [ ] then value
     else lib.diagnostics.fail {
       code = "failed-assertion";
-      message = "\nFailed assertions:\n${lib.concatMapStringsSep "\n" (m: "- ${m}") failed}";
+      message = "Failed assertions:\n${lib.concatMapStringsSep "\n" (m: "- ${m}") failed}";
+      inherit pos;
+      notes = [ "in the machine `${cfg.name}`" ];
     };
 
   specialisations = lib.mapAttrs

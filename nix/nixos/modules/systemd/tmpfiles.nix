@@ -36,7 +36,7 @@ let
       all = go 6 line;
     in
     # seven fields, missing ones as "-" and an empty argument
-    lib.imap0 (i: default: if i < length all && elemAt all i != "" then elemAt all i else default) [ "" "" "-" "-" "-" "-" "" ];
+    lib.imap0 (i: default: if i < length all && elemAt all i != "" && !(i == 6 && elemAt all i == "-") then elemAt all i else default) [ "" "" "-" "-" "-" "-" "" ];
   parsed = map fieldsOf (filter (r: r != "" && !(lib.hasPrefix "#" r)) (lib.concatMap (r: filter isString (split "\n" r)) rules));
   known = [ "d" "D" "e" "v" "q" "Q" "f" "f+" "w" "L" "L+" "L?" "p" "z" "Z" "r" "R" "x" "X" ];
   # `!` (only at boot) and `-` (failure does not matter) of a type

@@ -1,0 +1,67 @@
+# Machines and networks.
+{ lib }:
+let
+  is = expr: expected: { inherit expr expected; };
+  network = value: import ../nixos/lib/network.nix { network = value; hostSystem = "x86_64-linux"; };
+  machine = config: (network { m = config; }).nodes.m;
+  plan = value: (network value).network.machines;
+  fails = value: is (builtins.tryEval (builtins.deepSeq value value)).success false;
+  lines = m: lib.splitString "\n" m.system.build.activationManifest;
+  unit = name: m: m.systemd.units.${name}.text;
+  entry = name: m: lib.findFirst (e: e.name == name) null m.system.build.units.drvAttrs.entries;
+in
+{
+  testNumbers = is (map (m: [ m.name m.number ]) (plan { b = { }; a = { }; })) [ [ "a" 1 ] [ "b" 2 ] ];
+  testSystem = is (map (m: m.system) (plan { a.nixpkgs.localSystem.system = "i686-linux"; b.nixpkgs.hostPlatform = "i686-linux"; c = { }; })) [ "i686-linux" "i686-linux" "x86_64-linux" ];
+  testSystemUnsupported = fails (plan { a.nixpkgs.localSystem.system = "z80-cpm"; });
+  testAddresses = is (map (i: [ i.name i.mac i.addresses ]) (builtins.head (plan { a.virtualisation.vlans = [ 2 5 ]; })).interfaces) [
+    [ "eth1" "52:54:00:12:02:01" [ "192.168.2.1/24" "2001:db8:2::1/64" ] ]
+    [ "eth2" "52:54:00:12:05:01" [ "192.168.5.1/24" "2001:db8:5::1/64" ] ]
+  ];
+  testTargetAddress = is (lib.last (builtins.head (builtins.head (plan { a.deployment.targetHost = "192.168.1.77"; })).interfaces).addresses) "192.168.1.77/24";
+  testTargetElsewhere = fails (plan { a.deployment.targetHost = "192.168.9.77"; });
+  testTargetTaken = fails (plan { a.deployment.targetHost = "192.168.1.2"; b = { }; });
+  testSameNumber = fails (plan { a = { }; b.virtualisation.test.nodeNumber = 1; });
+  testEmpty = fails (plan { });
+  testBadName = fails (plan { "bad name!" = { }; });
+  testNotAMachine = fails (plan { a = 42; });
+  testDefaults = is (map (m: m.domain) (plan { defaults.networking.domain = "example.net"; a = { }; })) [ "example.net" ];
+  testFunctionNetwork = is (map (m: m.name) (plan ({ lib, ... }: { ${lib.toLower "A"} = { }; }))) [ "a" ];
+  testNodes = is (machine ({ nodes, name, ... }: { networking.domain = "${name}.${nodes.m.config.networking.hostName}"; })).networking.domain "m.m";
+  testHostName = is (map (m: m.hostName) (plan { a.networking.hostName = "other"; b = { }; })) [ "other" "b" ];
+  testAssertion = fails (plan { a.assertions = [ { assertion = false; message = "no"; } ]; });
+  testWarnings = is (network { a.warnings = [ "careful" ]; }).warnings [ "a: careful" ];
+
+  testUnit =
+    let u = unit "x.service" (machine { systemd.services.x = { description = "An x"; after = [ "network.target" ]; environment.A = "b c"; path = [ ]; enableDefaultPath = false; serviceConfig = { ExecStart = "/bin/x"; Restart = "on-failure"; LimitNOFILE = 3; ReadWritePaths = [ "/a" "/b" ]; PrivateTmp = true; Group = null; }; }; }); in
+    is u "[Unit]\nAfter=network.target\nDescription=An x\n\n[Service]\nEnvironment=\"A=b c\"\nExecStart=/bin/x\nLimitNOFILE=3\nPrivateTmp=true\nReadWritePaths=/a\nReadWritePaths=/b\nRestart=on-failure\n";
+  testUnitWanted = is (entry "multi-user.target.wants/x.service" (machine { systemd.services.x = { wantedBy = [ "multi-user.target" ]; serviceConfig.ExecStart = "/bin/x"; }; })).path "../x.service";
+  testUnitMasked = is (entry "x.service" (machine { systemd.services.x.enable = false; })).path "/dev/null";
+  testUpstreamMasked = is (entry "systemd-journald.service" (machine { systemd.services.systemd-journald.enable = false; })).path "/dev/null";
+  testUpstreamDropin = is (lib.hasInfix "LimitNOFILE=9" (entry "systemd-journald.service.d/overrides.conf" (machine { systemd.services.systemd-journald.serviceConfig.LimitNOFILE = 9; })).text) true;
+  testTemplateInstance = is (entry "multi-user.target.wants/x@1.service" (machine { systemd.services."x@1" = { overrideStrategy = "asDropin"; wantedBy = [ "multi-user.target" ]; }; })).path "../x@.service";
+  testTimer = is (lib.hasInfix "OnCalendar=daily" (unit "x.timer" (machine { systemd.services.x = { startAt = "daily"; script = "true"; }; }))) true;
+  testScript = is (lib.hasInfix "bin/x-start" (unit "x.service" (machine { systemd.services.x.script = "true"; }))) true;
+  testMount = is (lib.hasInfix "Where=/a/b-c" (unit "a-b\\x2dc.mount" (machine { systemd.mounts = [ { what = "tmpfs"; where = "/a/b-c"; type = "tmpfs"; } ]; }))) true;
+  testRestartTrigger = is (unit "x.service" (machine { systemd.services.x.restartTriggers = [ "1" ]; }) != unit "x.service" (machine { systemd.services.x.restartTriggers = [ "2" ]; })) true;
+
+  testUserLine = is (lib.elem "user\talice\t-\tusers\t/home/alice\t/run/current-system/sw/bin/bash\tAlice\tplain:p\tnormal,home=700" (lines (machine { users.users.alice = { isNormalUser = true; description = "Alice"; password = "p"; extraGroups = [ "wheel" ]; }; }))) true;
+  testGroupLine = is (lib.elem "group\twheel\t1\talice" (lines (machine { users.users.alice = { isNormalUser = true; extraGroups = [ "wheel" ]; }; }))) true;
+  testExpires = is (lib.any (lib.hasInfix "expires=20000") (lines (machine { users.users.a = { isNormalUser = true; expires = "2024-10-04"; }; }))) true;
+  testUserNoGroup = fails (machine { users.users.x.isSystemUser = true; }).system.build.checkedToplevel;
+  testUserNoKind = fails (machine { users.users.x.group = "users"; }).system.build.checkedToplevel;
+  testUidTwice = fails (machine { users.users.x = { isNormalUser = true; uid = 1005; }; users.users.y = { isNormalUser = true; uid = 1005; }; }).system.build.checkedToplevel;
+  testEtcText = is (machine { environment.etc."a/b".text = "hello"; }).environment.etc."a/b".source.drvAttrs.text "hello";
+  testEtcMode = is (lib.any (l: lib.hasPrefix "file\t/etc/secret\t0400\t0\t0\t" l) (lines (machine { environment.etc.secret = { text = "x"; mode = "0400"; }; }))) true;
+  testSysctl = is (lib.elem "sysctl\t-net.ipv4.ip_forward\t1" (lines (machine { boot.kernel.sysctl."net.ipv4.ip_forward" = lib.mkForce 1; }))) true;
+  testModules = is (lib.elem "module\tdummy" (lines (machine { boot.kernelModules = [ "dummy" ]; }))) true;
+  testTmpfiles = is (lib.elem "tmpfile\td\t/srv/x\t0750\troot\tusers\t" (lines (machine { systemd.tmpfiles.rules = [ "d /srv/x 0750 root users - -" ]; }))) true;
+  testTmpfilesSettings = is (lib.elem "tmpfile\tf\t/srv/y\t-\t-\t-\thello world" (lines (machine { systemd.tmpfiles.settings.a."/srv/y".f.argument = "hello world"; }))) true;
+  testTmpfilesGlob = is [ (entry "systemd-tmpfiles-setup.service" (machine { systemd.tmpfiles.rules = [ "r /tmp/*.x" ]; }) != null) (entry "systemd-tmpfiles-setup.service" (machine { })) ] [ true null ];
+  testActivationScripts = is [ (lib.any (lib.hasPrefix "script\tactivationScripts") (lines (machine { system.activationScripts.hello = "echo hi"; }))) (lib.any (lib.hasPrefix "script\t") (lines (machine { }))) ] [ true false ];
+  testLastLine = is (lib.last (lib.init (lines (machine { })))) "exec\t/usr/lib/systemd/systemd";
+  testFileSystem = is (lib.elem "mount\t/dev/vdb\t/data\text4\tdefaults" (lines (machine { fileSystems."/data" = { device = "/dev/vdb"; fsType = "ext4"; }; }))) true;
+  testVariables = is (lib.hasInfix "export FOO=\"a:b\"" (machine { environment.variables.FOO = [ "a" "b" ]; }).system.build.setEnvironment.drvAttrs.text) true;
+  testSpecialisation = is ((machine { specialisation.x.configuration.networking.domain = "special"; }).specialisation.x.configuration.networking.domain) "special";
+  testToplevel = is (lib.all (n: lib.any (e: e.name == n) (machine { }).system.build.toplevel.drvAttrs.entries) [ "init" "activate" "activate.manifest" "etc" "sw" "systemd" "kernel-params" "nixos-version" "system" "bin/switch-to-configuration" ]) true;
+}
