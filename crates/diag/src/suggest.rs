@@ -2,7 +2,10 @@
 
 /// The names of `candidates` that a person may have meant by `name`, best first, at most three.
 pub fn closest<'a>(name: &str, candidates: impl IntoIterator<Item = &'a str>) -> Vec<&'a str> {
-    let limit = (name.chars().count() / 3).clamp(1, 3);
+    let limit = (name.chars().count() / 3).min(3);
+    if limit == 0 {
+        return Vec::new();
+    }
     let mut found: Vec<(usize, &str)> = candidates
         .into_iter()
         .filter(|c| *c != name && c.len().abs_diff(name.len()) <= limit * 4)

@@ -212,7 +212,7 @@ impl<'h, 'p, 'a> Compiler<'h, 'p, 'a> {
                     return Err(EvalError::new("eval::home", "`~` cannot be resolved: HOME is not set").at(span));
                 };
                 let mut path = crate::evaluator::normalise_path(&[&home[..], rest].concat());
-                if rest.len() > 1 && rest.last() == Some(&b'/') {
+                if rest.last() == Some(&b'/') {
                     path.push(b'/');
                 }
                 self.constant(Value::path(ev.make_str(&path, Context::empty())), span)

@@ -438,7 +438,16 @@ impl<'h> Evaluator<'h> {
     fn make_attrs(&self, env: EnvPtr<'h>, set: &'h AttrSetNode<'h>, span: Span) -> EvalResult<Value<'h>> {
         let outer = env;
         let env = if set.frame != 0 { Env::new(self.arena, env, set.frame as usize) } else { env };
-        self.fill(outer, env, set.binds);
+        if set.has_overrides {
+            // Names must not share cells that `__overrides` may replace.
+            for bind in set.binds {
+                let from = if bind.is_outer { outer } else { env };
+                // SAFETY: the compiler gave the binding a slot of this frame.
+                unsafe { Env::set(env, bind.slot, self.cell(Value::thunk(from, bind.value))) };
+            }
+        } else {
+            self.fill(outer, env, set.binds);
+        }
         let cell = |value: &AttrValue<'h>| match *value {
             AttrValue::Outer(node) => self.delay(outer, node),
             AttrValue::Slot(slot) => self.local(env, slot),

@@ -36,36 +36,12 @@ const UNPREFIXED: &[&str] = &[
     "throw", "toString",
 ];
 
-#[allow(unused_imports, reason = "used by importing")]
 pub(crate) use paths::{copy_to_store, realise_context};
 pub(crate) use state::State;
 use state::lock;
 
 /// Folder that holds the files of `<nix/...>`; the world answers for it.
 pub const CORE_FILES: &str = "/__corepkgs__";
-
-/// Builds the outputs that a string depends on, so that its path can be read.
-pub(crate) fn realise_context<'h>(ev: &Evaluator<'h>, s: Str<'h>) -> EvalResult<()> {
-    let drvs: Vec<(&str, Vec<&str>)> = s
-        .context()
-        .elems()
-        .iter()
-        .filter_map(|e| match e {
-            crate::context::ContextElem::Built { drv, output } => Some((*drv, vec![*output])),
-            _ => None,
-        })
-        .collect();
-    if drvs.is_empty() {
-        return Ok(());
-    }
-    if !ev.settings().allow_import_from_derivation {
-        return Err(EvalError::new(
-            "eval::import-from-derivation",
-            format!("`{}` has to be built first, and building during evaluation is not allowed", s.to_str_lossy()),
-        ));
-    }
-    ev.world().realise(&drvs).map_err(|e| EvalError::new("eval::import-from-derivation", e.message))
-}
 
 /// Constants that are values, not functions.
 fn constants<'h>(ev: &Evaluator<'h>) -> Vec<(&'static str, Value<'h>)> {
