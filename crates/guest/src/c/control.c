@@ -241,7 +241,8 @@ static void end_output(struct channel *c, int *fd, int which) {
 static void abandon(struct channel *c) {
     c->host_gone = true;
     if (!c->started) { release(c); return; }
-    signal_channel(c, SIGKILL, SCOPE_ALL);
+    // what a program that ended left running is not its end's business
+    if (!c->exited) signal_channel(c, SIGKILL, SCOPE_ALL);
     close_in(c);
     if (c->out >= 0) { xclose(c->out); c->out = -1; }
     if (c->err >= 0) { xclose(c->err); c->err = -1; }
@@ -705,8 +706,8 @@ int nbv_main(int argc, char **argv, char **envp) {
     u64 want = 1ull << (SIGCHLD - 1) | 1ull << (SIGIO - 1);
     signals = SYS4(NR_signalfd4, -1, &want, 8, O_NONBLOCK | O_CLOEXEC);
     SYS5(NR_prctl, 15, "nbv-control", 0, 0, 0);
-    u64 files[2] = { 65536, 524288 };
-    SYS4(NR_prlimit64, 0, 7, files, 0);
+    u64 files[2];
+    if (SYS4(NR_prlimit64, 0, 7, 0, files) == 0) { files[0] = files[1] < 65536 ? files[1] : 65536; SYS4(NR_prlimit64, 0, 7, files, 0); }
     if (argc == 3 && !strcmp(argv[1], "--fd")) {
         port = (int)number(argv[2], 10, 0);
         if (argc == 3) SYS1(NR_chdir, "/");
