@@ -75,13 +75,13 @@ impl<'h> Evaluator<'h> {
     /// [`force_deep`](Evaluator::force_deep).
     pub fn print(&self, v: Value<'h>) -> EvalResult<Vec<u8>> {
         let mut out = Vec::new();
-        self.print_into(&mut out, v, &mut HashSet::default())?;
+        self.print_into(&mut out, v, 0, &mut HashSet::default())?;
         Ok(out)
     }
 
     fn print_cell(&self, out: &mut Vec<u8>, r: Ref<'h>, seen: &mut HashSet<u64, FxBuild>) -> EvalResult<()> {
         match r.peek() {
-            Some(v) => self.deeper(|| self.print_into(out, v, seen)),
+            Some(v) => self.deeper(|| self.print_into(out, v, std::ptr::from_ref(r) as u64, seen)),
             None if r.load().w0.get() & TAG_MASK == TAG_PENDING => {
                 out.extend("«potential infinite recursion»".as_bytes());
                 Ok(())
@@ -93,7 +93,8 @@ impl<'h> Evaluator<'h> {
         }
     }
 
-    fn print_into(&self, out: &mut Vec<u8>, v: Value<'h>, seen: &mut HashSet<u64, FxBuild>) -> EvalResult<()> {
+    /// `cell` is the address of the value's cell: what C++ Nix takes for the identity of short lists.
+    fn print_into(&self, out: &mut Vec<u8>, v: Value<'h>, cell: u64, seen: &mut HashSet<u64, FxBuild>) -> EvalResult<()> {
         match v.view() {
             View::Null => out.extend(b"null"),
             View::Bool(b) => out.extend(if b { &b"true"[..] } else { b"false" }),
@@ -102,7 +103,8 @@ impl<'h> Evaluator<'h> {
             View::String(s) => quote(out, s.bytes()),
             View::Path(p) => out.extend(p.bytes()),
             View::List(items) => {
-                if !items.is_empty() && !seen.insert(v.w1) {
+                let identity = if items.len() <= 2 { cell } else { v.w1 };
+                if !items.is_empty() && !seen.insert(identity) {
                     out.extend("«repeated»".as_bytes());
                     return Ok(());
                 }
@@ -197,7 +199,7 @@ impl<'h> Evaluator<'h> {
             View::Attrs(_) => out.extend(b"{ }"),
             View::List(_) => out.extend(b"[ ]"),
             _ => {
-                let _ = self.print_into(out, v, &mut HashSet::default());
+                let _ = self.print_into(out, v, 0, &mut HashSet::default());
             }
         }
     }
