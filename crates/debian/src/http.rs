@@ -2,8 +2,13 @@
 
 use crate::error::{DebianError, Result};
 use sha2::{Digest, Sha256};
+use std::collections::HashMap;
 use std::io::{Read, Write};
-use std::time::Duration;
+use std::net::SocketAddr;
+use std::sync::Mutex;
+use std::time::{Duration, Instant};
+use ureq::unversioned::resolver::{DefaultResolver, ResolvedSocketAddrs, Resolver};
+use ureq::unversioned::transport::{DefaultConnector, NextTimeout};
 
 const ATTEMPTS: u32 = 4;
 
@@ -11,6 +16,32 @@ const ATTEMPTS: u32 = 4;
 #[derive(Clone)]
 pub struct Client {
     agent: ureq::Agent,
+}
+
+/// Remembers addresses for some minutes: the library asks before each request, connections kept or not, and
+/// name servers do not take hundreds of questions at once kindly.
+#[derive(Debug, Default)]
+struct KnownHosts {
+    inner: DefaultResolver,
+    known: Mutex<HashMap<String, (Instant, Vec<SocketAddr>)>>,
+}
+
+impl Resolver for KnownHosts {
+    fn resolve(&self, uri: &ureq::http::Uri, config: &ureq::config::Config, timeout: NextTimeout) -> Result<ResolvedSocketAddrs, ureq::Error> {
+        let key = format!("{:?} {:?}", uri.scheme_str(), uri.authority());
+        // locked while asking: others wait for the answer instead of asking too
+        let mut known = self.known.lock().unwrap_or_else(|e| e.into_inner());
+        if let Some((when, list)) = known.get(&key)
+            && when.elapsed() < Duration::from_secs(300)
+        {
+            let mut out = self.empty();
+            list.iter().for_each(|a| out.push(*a));
+            return Ok(out);
+        }
+        let found = self.inner.resolve(uri, config, timeout)?;
+        known.insert(key, (Instant::now(), found.to_vec()));
+        Ok(found)
+    }
 }
 
 /// What a download must turn out to be.
@@ -35,7 +66,8 @@ impl Client {
             .input_buffer_size(128 * 1024)
             .http_status_as_error(false)
             .build();
-        Client { agent: config.into() }
+        let agent = ureq::Agent::with_parts(config, DefaultConnector::default(), KnownHosts::default());
+        Client { agent }
     }
 
     /// A small file whole, at most `limit` bytes.

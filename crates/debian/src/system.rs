@@ -34,17 +34,18 @@ impl System {
     }
 
     /// Packages that every layer of the system has, beside all that are essential: what a guest of NixOS'
-    /// shape needs to start, be reached and be administered. The kernel first, since it is the largest.
+    /// shape needs to start, be reached and be administered. The kernel first.
     pub fn base(&self) -> Vec<&'static str> {
         let mut list = vec![self.kernel];
         list.extend([
-            "systemd", "systemd-sysv", "udev", "dbus", "libpam-systemd", "libnss-systemd", "libnss-myhostname", "systemd-resolved",
-            "systemd-timesyncd", "kmod", "iproute2", "iputils-ping", "openssh-server", "openssh-client", "bash", "coreutils",
-            "util-linux", "util-linux-extra", "mount", "procps", "psmisc", "nftables", "iptables", "login", "passwd", "tzdata", "less",
-            "ca-certificates", "netbase", "e2fsprogs", "perl-base", "gawk", "busybox-static", "netcat-openbsd", "iputils-arping",
-            "libjson-perl", "libfile-slurp-perl", "libconfig-inifiles-perl", "libnet-dbus-perl", "xz-utils", "zstd", "gzip", "curl",
-            "findutils", "diffutils", "ncurses-base", "ncurses-bin", "ncurses-term", "hostname", "uidmap", "fdisk", "libcap2-bin", "acl", "whois",
-            "ethtool", "bzip2", "file", "socat", "jq",
+            // the system
+            "systemd", "systemd-sysv", "udev", "dbus", "libpam-systemd", "libpam-modules", "libpam-runtime", "libnss-systemd", "libnss-myhostname",
+            "systemd-resolved", "systemd-timesyncd", "kmod", "login", "passwd", "mount", "util-linux", "util-linux-extra", "e2fsprogs",
+            // the network
+            "iproute2", "iputils-ping", "nftables", "iptables", "openssh-server", "openssh-client", "netbase", "ca-certificates",
+            // the shell, also of builders in the sandbox
+            "bash", "coreutils", "findutils", "diffutils", "grep", "sed", "tar", "gzip", "xz-utils", "bzip2", "procps", "psmisc", "less", "hostname", "whois",
+            "ncurses-base", "ncurses-bin", "tzdata", "busybox-static", "netcat-openbsd", "libcap2-bin", "uidmap", "acl",
         ]);
         list
     }
