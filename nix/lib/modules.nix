@@ -520,7 +520,7 @@ let
               u.defs)
             merged.unmatched;
         in
-        if defs == [ ] then freeformType.emptyValue.value or { }
+        if defs == [ ] then { }
         else freeformType.merge prefix defs;
       config =
         if freeformType == null then merged.config
