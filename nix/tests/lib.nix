@@ -1,8 +1,7 @@
 # Functions of lib.
 { lib }:
 let
-  fails = value: { expr = (builtins.tryEval (builtins.deepSeq value value)).success; expected = false; };
-  is = expr: expected: { inherit expr expected; };
+  inherit (import ./helpers.nix) is fails;
 in
 {
   testFix = is (lib.fix (self: { a = 1; b = self.a + 1; })).b 2;

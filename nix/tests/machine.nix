@@ -1,11 +1,10 @@
 # Machines and networks.
 { lib }:
 let
-  is = expr: expected: { inherit expr expected; };
+  inherit (import ./helpers.nix) is fails;
   network = value: import ../nixos/lib/network.nix { network = value; hostSystem = "x86_64-linux"; };
   machine = config: (network { m = config; }).nodes.m;
   plan = value: (network value).network.machines;
-  fails = value: is (builtins.tryEval (builtins.deepSeq value value)).success false;
   lines = m: lib.splitString "\n" m.system.build.activationManifest;
   unit = name: m: m.systemd.units.${name}.text;
   entry = name: m: lib.findFirst (e: e.name == name) null m.system.build.units.drvAttrs.entries;

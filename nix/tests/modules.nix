@@ -2,9 +2,8 @@
 { lib }:
 let
   inherit (lib) mkOption types mkIf mkMerge mkForce mkDefault evalModules;
-  is = expr: expected: { inherit expr expected; };
+  inherit (import ./helpers.nix) is fails;
   eval = modules: (evalModules { inherit modules; }).config;
-  fails = value: is (builtins.tryEval (builtins.deepSeq value value)).success false;
   ints = { options.l = mkOption { type = types.listOf types.int; default = [ ]; }; };
   str = { options.s = mkOption { type = types.str; default = "default"; }; };
   enable = { options.enable = lib.mkEnableOption "it"; };

@@ -2,10 +2,9 @@
 { lib }:
 let
   inherit (lib) types;
-  is = expr: expected: { inherit expr expected; };
+  inherit (import ./helpers.nix) is fails;
   checks = type: yes: no: is { yes = map type.check yes; no = map type.check no; } { yes = map (_: true) yes; no = map (_: false) no; };
   merge = type: values: (lib.mergeDefinitions [ "x" ] type (map (value: { file = "t"; inherit value; }) values)).mergedValue;
-  fails = value: is (builtins.tryEval (builtins.deepSeq value value)).success false;
 in
 {
   testBool = checks types.bool [ true false ] [ 1 "true" null ];

@@ -107,19 +107,22 @@ fn warn<'h>(ev: &Evaluator<'h>, args: &[Ref<'h>]) -> EvalResult<Value<'h>> {
 
 fn function_args<'h>(ev: &Evaluator<'h>, args: &[Ref<'h>]) -> EvalResult<Value<'h>> {
     let v = ev.force(args[0])?;
-    match v.view() {
-        View::PrimOp(_) | View::Partial(_) => Ok(Value::attrs(ev.common.empty_attrs)),
-        View::Lambda(lambda) if lambda.node.arity > 1 => Ok(Value::attrs(ev.common.empty_attrs)),
-        View::Lambda(lambda) => {
-            let formals = lambda.node.pattern.map_or(&[][..], |p| p.formals);
-            let attrs: Vec<Attr<'h>> = formals
-                .iter()
-                .map(|f| Attr { name: f.name, pos: f.pos, value: ev.bool_cell(f.default.is_some()) })
-                .collect();
-            Ok(Value::attrs(ev.sorted_attrs(&attrs)))
-        }
-        _ => Err(ev.expected("a function", v)),
-    }
+    // The function whose next parameter is asked for. One node may take several parameters, the last one a pattern.
+    let lambda = match v.view() {
+        View::PrimOp(_) => None,
+        View::Lambda(lambda) => (lambda.node.arity == 1).then_some(lambda),
+        View::Partial(pap) => match pap.function.view() {
+            View::Lambda(lambda) => (lambda.node.arity as usize == pap.args.len() + 1).then_some(lambda),
+            _ => None,
+        },
+        _ => return Err(ev.expected("a function", v)),
+    };
+    let formals = lambda.and_then(|lambda| lambda.node.pattern).map_or(&[][..], |p| p.formals);
+    let attrs: Vec<Attr<'h>> = formals
+        .iter()
+        .map(|f| Attr { name: f.name, pos: f.pos, value: ev.bool_cell(f.default.is_some()) })
+        .collect();
+    Ok(Value::attrs(ev.sorted_attrs(&attrs)))
 }
 
 /// Fails with a diagnostic that the Nix library makes; see `docs/architecture.md`.
