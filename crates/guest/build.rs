@@ -11,9 +11,15 @@ use std::{env, fmt::Write as _, fs};
 const SYSTEMS: [(&str, &str); 2] = [("x86_64-linux", "-m64"), ("i686-linux", "-m32")];
 
 /// Program and its sources.
-const PROGRAMS: [(&str, &[&str]); 2] = [
+const PROGRAMS: [(&str, &[&str]); 3] = [
     ("init", &["init.c", "rt.c", "net.c", "modules.c"]),
     ("control", &["control.c", "spawn.c", "users.c", "rt.c"]),
+    (
+        "activate",
+        &[
+            "activate.c", "tree.c", "wrapper.c", "accounts.c", "sha512.c", "users.c", "modules.c", "rt.c",
+        ],
+    ),
 ];
 
 const FLAGS: [&str; 21] = [

@@ -20,7 +20,6 @@ pub struct Programs {
     /// Runs programs for the host; started by `init`.
     pub control: &'static [u8],
     /// Prepares a machine as its toplevel says (docs/booting.md); it is part of the toplevel.
-    #[cfg(any())]
     pub activate: &'static [u8],
 }
 
@@ -40,7 +39,7 @@ mod tests {
     fn programs_are_static_elf_of_their_architecture() {
         for (system, class, machine) in [("x86_64-linux", 2, 62), ("i686-linux", 1, 3)] {
             let programs = super::programs(system).expect("a supported system");
-            for bytes in [programs.init, programs.control] {
+            for bytes in [programs.init, programs.control, programs.activate] {
                 assert_eq!(bytes[..4], *b"\x7fELF");
                 assert_eq!((bytes[4], bytes[18]), (class, machine), "{system}");
             }
