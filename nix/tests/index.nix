@@ -7,7 +7,7 @@ let
     "kmod" "less" "libc-bin" "libcap2-bin" "libcurl4" "libnss-myhostname" "libnss-systemd" "libpam-modules" "libpam-runtime" "libpam-systemd" "locales"
     "login" "lynx" "mount" "nano" "ncurses-base" "ncurses-bin" "ncurses-term" "netbase" "netcat-openbsd" "nftables" "openssh-client" "openssh-server" "openssh-sftp-server"
     "passwd" "patch" "procps" "sed" "sudo" "systemd" "systemd-sysv" "tar" "time" "tzdata" "udev" "uidmap" "util-linux" "util-linux-extra"
-    "whois" "xz-utils" "zstd" "hello" "python3" "libmagic-mgc" "file" "adduser" "libc6" "dbus" "dbus-daemon" "gcc" "make" "lynx-common"
+    "whois" "xz-utils" "zstd" "hello" "python3" "libmagic-mgc" "file" "adduser" "libc6" "dbus" "dbus-daemon" "gcc" "make" "lynx-common" "media-types" "apache2-utils" "iputils-arping"
   ];
 in
 builtins.listToAttrs (map (name: { inherit name; value.version = "1.0-1"; }) names) // { _provides = { }; }

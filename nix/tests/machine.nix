@@ -62,5 +62,10 @@ in
   testFileSystem = is (lib.elem "mount\t/dev/vdb\t/data\text4\tdefaults" (lines (machine { fileSystems."/data" = { device = "/dev/vdb"; fsType = "ext4"; }; }))) true;
   testVariables = is (lib.hasInfix "export FOO=\"a:b\"" (machine { environment.variables.FOO = [ "a" "b" ]; }).system.build.setEnvironment.drvAttrs.text) true;
   testSpecialisation = is ((machine { specialisation.x.configuration.networking.domain = "special"; }).specialisation.x.configuration.networking.domain) "special";
+  # whole toplevels of the examples, with every package that they name
+  testExamples = is
+    (map (file: map (m: [ m.name (lib.hasPrefix "${builtins.storeDir}/" m.toplevel) ]) (plan (import file))) [ ../../examples/man-page.nix ])
+    [ [ [ "test1" true ] [ "test2" true ] ] ];
+  testResolution = is (lib.hasInfix "hosts:     files myhostname dns" (machine { }).environment.etc."nsswitch.conf".text) true;
   testToplevel = is (lib.all (n: lib.any (e: e.name == n) (machine { }).system.build.toplevel.drvAttrs.entries) [ "init" "activate" "activate.manifest" "etc" "sw" "systemd" "kernel-params" "nixos-version" "system" "bin/switch-to-configuration" ]) true;
 }

@@ -1,6 +1,7 @@
 # All modules of a machine. One line each; a folder's modules together, in alphabetical order.
 [
   ./config/console.nix
+  ./config/databases.nix
   ./config/i18n.nix
   ./config/nix.nix
   ./config/shells.nix

@@ -42,7 +42,7 @@ let
       password sufficient pam_unix.so nullok yescrypt
       # Sessions.
       ${optionalString config.setEnvironment "session required pam_env.so conffile=/etc/pam/environment readenv=0\n"}session required pam_unix.so
-      ${optionalString config.setLoginUid "session optional pam_loginuid.so\n"}${optionalString config.makeHomeDir "session required pam_mkhomedir.so silent skel=/var/empty umask=${cfg.makeHomeDir.umask}\n"}${optionalString config.startSession "session optional pam_systemd.so\n"}${optionalString (config.limits != [ ]) "session required pam_limits.so conf=/etc/security/limits-${name}.conf\n"}${optionalString (config.showMotd && loginMotd) "session optional pam_motd.so motd=/etc/motd\n"}
+      ${optionalString config.setLoginUid "session optional pam_loginuid.so\n"}${optionalString config.makeHomeDir "session required pam_mkhomedir.so silent skel=/var/empty umask=${cfg.makeHomeDir.umask}\n"}${optionalString config.startSession "-session optional pam_systemd.so\n"}${optionalString (config.limits != [ ]) "session required pam_limits.so conf=/etc/security/limits-${name}.conf\n"}${optionalString (config.showMotd && loginMotd) "session optional pam_motd.so motd=/etc/motd\n"}
     '';
   });
   loginMotd = config.users.motd != null || config.users.motdFile != null;
