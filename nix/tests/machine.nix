@@ -66,6 +66,28 @@ in
   testExamples = is
     (map (file: map (m: [ m.name (lib.hasPrefix "${builtins.storeDir}/" m.toplevel) ]) (plan (import file))) [ ../../examples/man-page.nix ])
     [ [ [ "test1" true ] [ "test2" true ] ] ];
+  testTesting =
+    let
+      t = import ../nixos/lib/testing.nix {
+        system = "x86_64-linux";
+        test = { lib, ... }: {
+          name = "t";
+          defaults.networking.domain = "d";
+          nodes.a = { };
+          nodes.b = { nodes, ... }: { networking.extraHosts = nodes.a.networking.domain; };
+          testScript = { nodes, ... }: "print('${nodes.b.networking.extraHosts}')";
+        };
+      };
+    in
+    is [ t.name t.testScript (lib.attrNames t.toplevels) ] [ "t" "print('d')" [ "a" "b" ] ];
+  testTestingOld =
+    let
+      t = import ../nixos/lib/testing.nix {
+        system = "x86_64-linux";
+        test = import ../nixos/tests/make-test-python.nix ({ pkgs, lib, ... }: { name = lib.toLower "OLD"; machine = { }; testScript = "start_all()"; });
+      };
+    in
+    is [ t.name t.testScript (lib.attrNames t.toplevels) ] [ "old" "start_all()" [ "machine" ] ];
   testResolution = is (lib.hasInfix "hosts:     files myhostname dns" (machine { }).environment.etc."nsswitch.conf".text) true;
   testToplevel = is (lib.all (n: lib.any (e: e.name == n) (machine { }).system.build.toplevel.drvAttrs.entries) [ "init" "activate" "activate.manifest" "etc" "sw" "systemd" "kernel-params" "nixos-version" "system" "bin/switch-to-configuration" ]) true;
 }
