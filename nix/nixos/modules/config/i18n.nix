@@ -1,5 +1,5 @@
 # Time zone and language.
-{ config, lib, ... }:
+{ config, lib, pkgs, ... }:
 let
   inherit (lib) mkOption types mkIf;
   tz = config.time.timeZone;
@@ -17,7 +17,7 @@ in
     location.latitude = mkOption { type = types.float; default = 0.0; description = "Latitude."; };
     location.longitude = mkOption { type = types.float; default = 0.0; description = "Longitude."; };
     i18n = {
-      defaultLocale = mkOption { type = types.str; default = "en_US.UTF-8"; example = "nl_NL.UTF-8"; description = "The language of messages, and the form of dates and numbers."; };
+      defaultLocale = mkOption { type = types.str; default = "C.UTF-8"; example = "nl_NL.UTF-8"; description = "The language of messages, and the form of dates and numbers. (NixOS' default is en_US.UTF-8; any but C.UTF-8 adds a large package of locales.)"; };
       extraLocaleSettings = mkOption { type = types.attrsOf types.str; default = { }; example = { LC_TIME = "de_DE.UTF-8"; }; description = "Further LC_* variables."; };
       extraLocales = mkOption { type = types.either (types.listOf types.str) (types.enum [ "all" ]); default = [ ]; description = "Accepted for compatibility: the locales are the layer's."; };
       supportedLocales = mkOption { type = types.listOf types.str; default = [ "all" ]; description = "Accepted for compatibility: the locales are the layer's."; };
@@ -26,6 +26,7 @@ in
     };
   };
   config = {
+    environment.systemPackages = lib.optional (!lib.elem config.i18n.defaultLocale [ "C.UTF-8" "C.utf8" "C" "POSIX" ]) pkgs.locales-all;
     environment.sessionVariables = {
       LANG = config.i18n.defaultLocale;
     } // config.i18n.extraLocaleSettings;

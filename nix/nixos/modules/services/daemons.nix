@@ -15,7 +15,7 @@ let
     inherit description;
     wantedBy = [ "multi-user.target" ];
     after = [ "network.target" ];
-    serviceConfig = { Restart = "on-failure"; } // service;
+    serviceConfig = { Restart = "on-failure"; RestartSec = 2; } // service;
   };
   lines = description: mkOption {
     type = types.lines;
@@ -386,6 +386,8 @@ in
         systemd.services = lib.mapAttrs' (
           name: given:
           lib.nameValuePair (redisName name) (unit "Redis server ${name}" {
+            # a locale that the layer lacks is an error to Redis
+            Environment = "LC_ALL=C.UTF-8";
             Type = "notify";
             ExecStart = "${config.services.redis.package}/bin/redis-server ${redisFile name given}";
             User = given.user;
