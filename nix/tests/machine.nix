@@ -88,6 +88,9 @@ in
       };
     in
     is [ t.name t.testScript (lib.attrNames t.toplevels) ] [ "old" "start_all()" [ "machine" ] ];
+  testOptionsDescribed =
+    let options = import ../nixos/lib/options-doc.nix { hostSystem = "x86_64-linux"; }; in
+    is [ (map (o: o.name) (lib.filter (o: o.description == "") options)) (lib.length options > 1000) ] [ [ ] true ];
   testResolution = is (lib.hasInfix "hosts:     files myhostname dns" (machine { }).environment.etc."nsswitch.conf".text) true;
   testToplevel = is (lib.all (n: lib.any (e: e.name == n) (machine { }).system.build.toplevel.drvAttrs.entries) [ "init" "activate" "activate.manifest" "etc" "sw" "systemd" "kernel-params" "nixos-version" "system" "bin/switch-to-configuration" ]) true;
 }

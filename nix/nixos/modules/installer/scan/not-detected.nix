@@ -1,0 +1,2 @@
+# Accepted for compatibility: machines are described by the options virtualisation.*, which are always there.
+{ }
