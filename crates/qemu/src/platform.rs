@@ -98,6 +98,10 @@ impl Platform {
     pub fn kernel_arguments(self, accelerator: Accelerator) -> String {
         let console = if self.has_serial_console() { "console=ttyS0" } else { "console=hvc0 8250.nr_uarts=0" };
         let mut arguments = format!("{console} {KERNEL_COMMON}");
+        if self == Self::X86_64 {
+            // Microvm has nothing else by which a kernel could reset it: a triple fault ends QEMU.
+            arguments.push_str(" reboot=t");
+        }
         if let (Accelerator::Tcg, Self::X86_64, Some(khz)) = (accelerator, self, tsc::khz()) {
             // Under emulation the guest's time stamp counter is the host's, and microvm has no
             // other clock to measure it against.

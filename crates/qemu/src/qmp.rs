@@ -26,6 +26,8 @@ pub enum Event {
     Stop,
     /// The machine runs again.
     Resume,
+    /// The monitor is closed: QEMU has ended. The last event.
+    Closed,
     /// Any other.
     Other {
         /// Its name.
@@ -179,6 +181,8 @@ fn read(mut reader: impl BufRead, waiting: &Mutex<Waiting>, on_event: &mut dyn F
     let mut waiting = waiting.lock().unwrap_or_else(PoisonError::into_inner);
     waiting.is_closed = true;
     waiting.answers.clear();
+    drop(waiting);
+    on_event(Event::Closed);
 }
 
 #[cfg(test)]
@@ -208,6 +212,7 @@ mod tests {
         assert!(qmp.human("info version", deadline).unwrap().contains('.'));
         qmp.execute("quit", Value::Null, deadline).unwrap();
         assert_eq!(events.recv_timeout(deadline).unwrap(), Event::Shutdown { reason: "host-qmp-quit".into() });
+        assert_eq!(events.recv_timeout(deadline).unwrap(), Event::Closed);
         assert_eq!(exits.recv_timeout(deadline).unwrap().code, Some(0));
         assert!(matches!(qmp.execute("query-status", Value::Null, deadline), Err(QmpError::Closed { .. })));
     }
