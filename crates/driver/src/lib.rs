@@ -1,1 +1,36 @@
-//! The running network as an object.
+//! A running network as an object.
+//!
+//! [`run`] is what `result/bin/run-vms` does; [`client`] acts on a network that another process runs; [`network`] is the
+//! network itself, for both and for tests. One machine's start is in [`machine`]; what happens is one ordered stream of
+//! [`event`]s.
+//!
+//! Invariant: nothing here evaluates or builds: a result folder is all that is needed.
+//!
+//! Not here: QEMU's command lines (crate `qemu`), frames (crate `switch`), arguments of the command (crate `cli`).
+
+pub mod client;
+pub mod doctor;
+pub mod event;
+pub mod forward;
+pub mod guest;
+pub mod host;
+pub mod keys;
+pub mod machine;
+pub mod network;
+pub mod options;
+pub mod protocol;
+pub mod run;
+mod server;
+mod session;
+mod socket;
+mod ssh;
+pub mod state;
+pub mod status;
+
+pub use client::{ClientError, Found};
+pub use event::{Event, Kind, MachineId, Phase};
+pub use host::{Host, interrupts};
+pub use network::{Network, Reboots};
+pub use options::{HELP, Parsed, RunOptions, UsageError};
+pub use run::{RunError, prepare, run};
+pub use status::Status;

@@ -1,0 +1,212 @@
+//! The driver's side of a guest: what it is given at its start, and the channel to the programs in it.
+
+use std::io;
+use std::os::unix::net::UnixStream;
+use std::sync::{Arc, OnceLock};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use nbv_guest::client::{Client, Options};
+use nbv_guest::initrd::{Interface, MachineData};
+use nbv_guest::{Session, Spec};
+use nbv_plan::Machine;
+use nbv_switch::gateway;
+
+use crate::event::MachineId;
+use crate::machine::Settings;
+use crate::protocol::Terminal;
+
+/// How long a guest may take until its first program answers; its end comes earlier when QEMU ends.
+const GREETING: Duration = Duration::from_secs(24 * 3600);
+/// Programs of the configuration, as a login has them; the layer's own `/usr/bin` is not among them.
+pub const PATH: &str = "/run/wrappers/bin:/root/.nix-profile/bin:/etc/profiles/per-user/root/bin:/nix/var/nix/profiles/default/bin:/run/current-system/sw/bin";
+
+/// What a guest says of itself.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Notice {
+    /// Its first program answers.
+    Hello,
+    /// systemd has started everything.
+    Ready,
+}
+
+/// The channel to a guest's programs.
+pub struct Guest {
+    client: Arc<OnceLock<Client>>,
+}
+
+impl Guest {
+    /// Takes our end of the control channel's socket and waits, in a thread, for the guest to answer.
+    ///
+    /// # Errors
+    /// No threads left.
+    pub(crate) fn open(stream: UnixStream, on_notice: impl Fn(Notice) + Send + Sync + 'static) -> io::Result<Self> {
+        let client = Arc::new(OnceLock::new());
+        let on_notice = Arc::new(on_notice);
+        let words = Arc::clone(&on_notice);
+        let options = Options {
+            on_notice: Some(Box::new(move |notice| {
+                if notice.text.lines().any(|line| line == "READY=1") {
+                    words(Notice::Ready);
+                }
+            })),
+        };
+        std::thread::Builder::new().name("greeting".into()).spawn({
+            let client = Arc::clone(&client);
+            move || {
+                // It fails when the machine ends first, which the dispatcher hears from QEMU.
+                if let Ok(connected) = Client::connect_with(stream, GREETING, options) {
+                    let _ = client.set(connected);
+                    on_notice(Notice::Hello);
+                }
+            }
+        })?;
+        Ok(Self { client })
+    }
+
+    /// The client, once the guest has answered.
+    ///
+    /// # Errors
+    /// It has not yet.
+    pub fn client(&self) -> Result<&Client, String> {
+        self.client.get().ok_or_else(|| "the guest does not answer yet".to_owned())
+    }
+
+    /// Tells systemd to power off; nothing is waited for.
+    pub(crate) fn power_off(&self) {
+        let Ok(client) = self.client() else { return };
+        // The signal means poweroff.target to systemd, and needs no program to be started in a busy guest.
+        let argv = ["/usr/bin/systemctl", "--no-block", "poweroff"];
+        let asked = client.run(argv, Some(Duration::from_secs(60)));
+        if !asked.is_ok_and(|output| output.status.success()) {
+            let _ = client.run(["/usr/bin/kill", "-s", "RTMIN+4", "1"], Some(Duration::from_secs(30)));
+        }
+    }
+
+    /// Starts a program.
+    ///
+    /// # Errors
+    /// The guest cannot, or is gone.
+    pub(crate) fn exec(&self, exec: &Exec) -> Result<Session, String> {
+        let mut spec = Spec::new(&exec.argv).env("PATH", PATH);
+        for (name, value) in &exec.env {
+            spec = spec.env(name, value);
+        }
+        if let Some(terminal) = exec.terminal {
+            spec = spec.pty(terminal.rows, terminal.columns);
+        }
+        self.client()?.open(&spec).map_err(|error| error.to_string())
+    }
+}
+
+/// A program to run in a guest.
+#[derive(Debug, Clone)]
+pub(crate) struct Exec {
+    argv: Vec<String>,
+    env: Vec<(String, String)>,
+    pub(crate) terminal: Option<Terminal>,
+}
+
+impl Exec {
+    /// A program as the user named it; a login shell when there is none.
+    pub(crate) fn new(argv: Vec<String>, env: Vec<(String, String)>, terminal: Option<Terminal>) -> Self {
+        let argv = if argv.is_empty() { vec!["bash".into(), "--login".into()] } else { argv };
+        Self { argv, env, terminal }
+    }
+
+    /// The private sshd for one connection.
+    pub(crate) fn sshd() -> Self {
+        // The folder is compiled into Debian's sshd, and only the service of the configuration would make it.
+        let script = "[ -d /run/sshd ] || mkdir -p -m 755 /run/sshd; exec /usr/bin/sshd -i -f /run/nbv/ssh/sshd_config";
+        let argv = ["/usr/bin/sh", "-c", script].map(str::to_owned).into();
+        Self { argv, env: vec![("PATH".into(), "/usr/bin".into())], terminal: None }
+    }
+}
+
+/// Configuration of the private sshd: independent of the machine's own.
+fn sshd_config() -> String {
+    format!(
+        "HostKey /run/nbv/ssh/host_key\nAuthorizedKeysFile /run/nbv/ssh/authorized_keys\nPidFile none\nStrictModes no\nUsePAM no\nUseDNS no\n\
+         PermitRootLogin yes\nPubkeyAuthentication yes\nPasswordAuthentication no\nKbdInteractiveAuthentication no\nPrintMotd no\nPrintLastLog no\n\
+         LogLevel ERROR\nSubsystem sftp internal-sftp\nSetEnv PATH={PATH}\n"
+    )
+}
+
+/// Appends to an initrd what only this start of a machine knows.
+pub(crate) fn append_start_files(initrd: &mut Vec<u8>, settings: &Settings, id: MachineId) -> io::Result<()> {
+    let machine = &settings.plan.machines[id.0];
+    let keys = &settings.keys[id.0];
+    let mut seed = vec![0; 256];
+    crate::keys::fill_random(&mut seed)?;
+    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    let mut interfaces = vec![Interface { name: "eth0".into(), addresses: vec![format!("{}/24", gateway::GUEST)] }];
+    interfaces.extend(machine.interfaces.iter().map(|own| Interface { name: own.name.clone(), addresses: own.addresses.clone() }));
+    let file = |name: &str, text: &str| (name.to_owned(), text.as_bytes().to_vec());
+    let data = MachineData {
+        host_name: machine.host_name.clone(),
+        interfaces,
+        gateways: vec![gateway::HOST.to_string()],
+        name_servers: vec![gateway::NAMESERVER.to_string()],
+        search: machine.domain.iter().cloned().collect(),
+        time: Some((now.as_secs(), now.subsec_nanos())),
+        hosts: hosts(&settings.everyone, machine),
+        seed,
+        ssh: vec![
+            file("host_key", &keys.host.private),
+            file("authorized_keys", &format!("{}\n", settings.user_key)),
+            file("sshd_config", &sshd_config()),
+            file("service_key", &keys.service.private),
+            file("service_key.pub", &format!("{}\n", keys.service.public)),
+        ],
+    };
+    // Archives of an initrd begin at multiples of four.
+    initrd.resize(initrd.len().next_multiple_of(4), 0);
+    initrd.extend(data.archive().map_err(io::Error::other)?);
+    Ok(())
+}
+
+/// Lines of /etc/hosts for one machine: every machine by the address on a segment that both share, else by its first.
+fn hosts(everyone: &[Machine], own: &Machine) -> String {
+    let mut text = String::new();
+    for machine in everyone {
+        let shared = |interface: &&nbv_plan::Interface| own.interfaces.iter().any(|mine| mine.segment == interface.segment);
+        let Some(interface) = machine.interfaces.iter().find(shared).or_else(|| machine.interfaces.first()) else { continue };
+        // The canonical name comes first: the fully qualified one.
+        let mut names: Vec<String> = Vec::new();
+        let fqdn = machine.domain.as_ref().map(|domain| format!("{}.{domain}", machine.host_name));
+        let target = machine.target_host.clone().filter(|target| target.parse::<std::net::IpAddr>().is_err());
+        for name in [fqdn, target, Some(machine.host_name.clone()), Some(machine.name.clone())].into_iter().flatten() {
+            if !names.contains(&name) {
+                names.push(name);
+            }
+        }
+        for address in &interface.addresses {
+            let address = address.split('/').next().unwrap_or_default();
+            text.push_str(&format!("{address} {}\n", names.join(" ")));
+        }
+    }
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn machine(name: &str, extra: &str) -> Machine {
+        let text = format!(
+            r#"{{ "name": "{name}", "hostName": "{name}", "number": 1, "system": "x86_64-linux", "toplevel": "/nix/store/x", "memoryMib": 1, "cores": 1, {extra} }}"#
+        );
+        serde_json::from_str(&text).unwrap()
+    }
+
+    #[test]
+    fn machines_know_each_other_by_every_name_on_a_shared_segment() {
+        let interface = |name: &str, segment: u32, host: u32| {
+            format!(r#"{{ "name": "{name}", "segment": {segment}, "mac": "x", "addresses": ["192.168.{segment}.{host}/24", "2001:db8:{segment}::{host}/64"] }}"#)
+        };
+        let a = machine("a", &format!(r#""interfaces": [{}]"#, interface("eth1", 2, 1)));
+        let b = machine("b", &format!(r#""domain": "x.org", "targetHost": "b.example.net", "interfaces": [{}, {}]"#, interface("eth1", 1, 2), interface("eth2", 2, 2)));
+        let c = machine("c", r#""targetHost": "192.0.2.1""#);
+        let text = hosts(&[a.clone(), b, c], &a);
+        assert_eq!(text, "192.168.2.1 a\n2001:db8:2::1 a\n192.168.2.2 b.x.org b.example.net b\n2001:db8:2::2 b.x.org b.example.net b\n");
+    }
+}

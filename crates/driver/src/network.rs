@@ -1,0 +1,564 @@
+//! The running network as an object.
+//!
+//! One thread, the dispatcher, owns the truth: everything that happens (bytes of consoles, words of
+//! monitors and guests, ends of processes, requests) comes to it through one queue, and what it
+//! concludes leaves it as one ordered stream of [`Event`]s. Everyone else sees the table that it keeps.
+//!
+//! Each start of a machine has a number; what comes from an earlier start is ignored.
+//!
+//! Not here: what a start consists of ([`crate::machine`]), terminals ([`crate::run`]).
+
+use std::collections::VecDeque;
+use std::path::{Path, PathBuf};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, SyncSender, channel, sync_channel};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+use nbv_plan::Machine;
+use nbv_qemu::{Exited, qmp};
+use nbv_switch::Switch;
+
+use crate::event::{Event, Kind, MachineId, Phase};
+use crate::guest::{Guest, Notice};
+use crate::machine::{self, Running, Settings, StartError};
+
+/// Lines of a console that are kept for the report of a failure.
+const TAIL_LINES: usize = 20;
+/// Inputs that may wait; then consoles wait, and nothing else does for long.
+const QUEUE: usize = 1024;
+/// How long a machine may take to power off, before patience.
+const STOP_DEADLINE: Duration = Duration::from_secs(30);
+/// How long a kernel that panicked may take to say why and to end by itself.
+const PANIC_GRACE: Duration = Duration::from_secs(3);
+/// Restarts in a row without becoming ready, after which a machine has failed.
+const RESTARTS_MAX: u32 = 3;
+
+/// What comes to the dispatcher.
+pub(crate) enum Input {
+    Console(MachineId, u64, Vec<String>),
+    ConsoleClosed(MachineId, u64),
+    Monitor(MachineId, u64, qmp::Event),
+    Notice(MachineId, u64, Notice),
+    Exited(MachineId, u64, Exited),
+    Start(MachineId, Reboots, Sender<Result<(), Arc<StartError>>>),
+    Stop(MachineId),
+    Kill(MachineId),
+    Subscribe(Sender<Event>),
+    End,
+}
+
+/// What a reboot of the guest does.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Reboots {
+    /// The machine starts again.
+    Allowed,
+    /// It ends, as if powered off.
+    End,
+}
+
+/// What everyone may know of a machine.
+#[derive(Clone)]
+pub struct View {
+    /// Its phase.
+    pub phase: Phase,
+    /// How long it took to become ready.
+    pub ready_after: Option<Duration>,
+    /// Why it failed.
+    pub failure: Option<String>,
+    /// QEMU's process number.
+    pub pid: Option<i32>,
+    /// How often it was started.
+    pub starts: u64,
+    pub(crate) guest: Option<Arc<Guest>>,
+    pub(crate) monitor: Option<Arc<nbv_qemu::Qmp>>,
+    pub(crate) ports: Vec<nbv_switch::PortId>,
+}
+
+struct Table {
+    views: Vec<View>,
+}
+
+/// Shared by the dispatcher and all handles.
+struct Shared {
+    settings: Settings,
+    table: Mutex<Table>,
+    changed: Condvar,
+    inputs: SyncSender<Input>,
+}
+
+/// A handle on the running network.
+#[derive(Clone)]
+pub struct Network {
+    shared: Arc<Shared>,
+    switch: Arc<Switch>,
+}
+
+impl Network {
+    /// Makes the network; its machines are off.
+    ///
+    /// # Errors
+    /// No threads left.
+    pub fn new(settings: Settings) -> std::io::Result<Self> {
+        let switch = Arc::new(Switch::start().map_err(std::io::Error::other)?);
+        let (inputs, queue) = sync_channel(QUEUE);
+        let off = View { phase: Phase::Off, ready_after: None, failure: None, pid: None, starts: 0, guest: None, monitor: None, ports: Vec::new() };
+        let table = Mutex::new(Table { views: vec![off; settings.plan.machines.len()] });
+        let shared = Arc::new(Shared { settings, table, changed: Condvar::new(), inputs });
+        let states = shared.settings.plan.machines.iter().map(|_| State::default()).collect();
+        let dispatcher =
+            Dispatcher { shared: Arc::clone(&shared), switch: Arc::clone(&switch), states, subscribers: Vec::new(), start: Instant::now() };
+        std::thread::Builder::new().name("dispatcher".into()).spawn(move || dispatcher.run(&queue))?;
+        Ok(Self { shared, switch })
+    }
+
+    /// What the network was made from.
+    #[must_use]
+    pub fn settings(&self) -> &Settings {
+        &self.shared.settings
+    }
+
+    /// The switch.
+    #[must_use]
+    pub fn switch(&self) -> &Switch {
+        &self.switch
+    }
+
+    /// All machines in the plan's order.
+    pub fn machines(&self) -> impl Iterator<Item = (MachineId, &Machine)> {
+        self.shared.settings.plan.machines.iter().enumerate().map(|(index, machine)| (MachineId(index), machine))
+    }
+
+    /// The machine that a word means: name, host name, fully qualified name or target host.
+    #[must_use]
+    pub fn find(&self, word: &str) -> Option<MachineId> {
+        let found = self.shared.settings.plan.find(word)?;
+        self.machines().find(|(_, machine)| machine.name == found.name).map(|(id, _)| id)
+    }
+
+    /// The plan's machine.
+    #[must_use]
+    pub fn machine(&self, id: MachineId) -> &Machine {
+        &self.shared.settings.plan.machines[id.0]
+    }
+
+    /// The state of a machine now.
+    #[must_use]
+    pub fn view(&self, id: MachineId) -> View {
+        self.table().views[id.0].clone()
+    }
+
+    /// A stream of all events from now on.
+    #[must_use]
+    pub fn subscribe(&self) -> Receiver<Event> {
+        let (sender, events) = channel();
+        self.send(Input::Subscribe(sender));
+        events
+    }
+
+    /// Starts a machine; one that runs is left alone.
+    ///
+    /// # Errors
+    /// Its files are missing, QEMU cannot be started, ...
+    pub fn start(&self, id: MachineId, reboots: Reboots) -> Result<(), Arc<StartError>> {
+        let (answer, result) = channel();
+        self.send(Input::Start(id, reboots, answer));
+        result.recv().unwrap_or(Err(Arc::new(StartError::Ended)))
+    }
+
+    /// Tells a machine to power off; it is killed when it takes too long. Returns at once.
+    pub fn stop(&self, id: MachineId) {
+        self.send(Input::Stop(id));
+    }
+
+    /// Ends a machine as a power cut does. Returns at once.
+    pub fn kill(&self, id: MachineId) {
+        self.send(Input::Kill(id));
+    }
+
+    /// Waits until the view of a machine is as wanted. False when that did not come in time.
+    pub fn wait(&self, id: MachineId, deadline: Option<Instant>, mut is_so: impl FnMut(&View) -> bool) -> bool {
+        let mut table = self.table();
+        loop {
+            if is_so(&table.views[id.0]) {
+                return true;
+            }
+            table = match deadline {
+                None => self.shared.changed.wait(table).unwrap_or_else(PoisonError::into_inner),
+                Some(deadline) => {
+                    let left = deadline.saturating_duration_since(Instant::now());
+                    if left.is_zero() {
+                        return false;
+                    }
+                    self.shared.changed.wait_timeout(table, left).unwrap_or_else(PoisonError::into_inner).0
+                }
+            };
+        }
+    }
+
+    /// Waits for the guest's first program and gives the channel to it.
+    ///
+    /// # Errors
+    /// The machine is not running, failed, or does not answer in time; the text says which.
+    pub fn guest(&self, id: MachineId, patience: Duration) -> Result<Arc<Guest>, String> {
+        let name = &self.machine(id).name;
+        let mut found = None;
+        let in_time = self.wait(id, Some(Instant::now() + patience), |view| {
+            found = match view.phase {
+                Phase::Booting | Phase::Ready | Phase::Stopping => view.guest.clone(),
+                Phase::Off | Phase::Failed | Phase::Starting => None,
+            };
+            found.is_some() || !view.phase.is_running()
+        });
+        let phase = self.view(id).phase;
+        match found {
+            Some(guest) => Ok(guest),
+            None if in_time => Err(format!("machine {name} is not running (it is {})", phase.name())),
+            None => Err(format!("machine {name} does not answer after {} s (it is {})", patience.as_secs(), phase.name())),
+        }
+    }
+
+    /// Kills what still runs and ends the dispatcher.
+    pub fn end(&self) {
+        self.send(Input::End);
+    }
+
+    fn table(&self) -> MutexGuard<'_, Table> {
+        self.shared.table.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn send(&self, input: Input) {
+        // The dispatcher is gone only after `end`; then nothing runs any more.
+        let _ = self.shared.inputs.send(input);
+    }
+}
+
+/// What the dispatcher knows of a machine beyond its view.
+#[derive(Default)]
+struct State {
+    running: Option<Running>,
+    started: Option<Instant>,
+    reboots: Option<Reboots>,
+    tail: VecDeque<String>,
+    panic: Option<String>,
+    /// What /init said last.
+    init_word: Option<String>,
+    shutdown_reason: Option<String>,
+    exited: Option<Exited>,
+    is_console_closed: bool,
+    is_monitor_closed: bool,
+    is_kill_wanted: bool,
+    kill_at: Option<Instant>,
+    restarts: u32,
+}
+
+struct Dispatcher {
+    shared: Arc<Shared>,
+    switch: Arc<Switch>,
+    states: Vec<State>,
+    subscribers: Vec<Sender<Event>>,
+    start: Instant,
+}
+
+impl Dispatcher {
+    fn run(mut self, queue: &Receiver<Input>) {
+        loop {
+            let next = self.states.iter().filter_map(|state| state.kill_at).min();
+            let input = match next {
+                None => queue.recv().map_err(|_| RecvTimeoutError::Disconnected),
+                Some(at) => queue.recv_timeout(at.saturating_duration_since(Instant::now())),
+            };
+            match input {
+                Ok(Input::End) | Err(RecvTimeoutError::Disconnected) => break,
+                Ok(input) => self.handle(input),
+                Err(RecvTimeoutError::Timeout) => {}
+            }
+            self.kill_the_late();
+        }
+        for state in &self.states {
+            if let Some(running) = &state.running {
+                running.process.kill();
+            }
+        }
+    }
+
+    fn handle(&mut self, input: Input) {
+        match input {
+            Input::Subscribe(sender) => self.subscribers.push(sender),
+            Input::Start(id, reboots, answer) => {
+                let result = self.start(id, reboots);
+                let _ = answer.send(result.map_err(Arc::new));
+            }
+            Input::Stop(id) => self.stop(id),
+            Input::Kill(id) => {
+                let state = &mut self.states[id.0];
+                if let Some(running) = &state.running {
+                    state.is_kill_wanted = true;
+                    running.process.kill();
+                }
+            }
+            Input::Console(id, generation, lines) if self.is_current(id, generation) => {
+                for line in lines {
+                    self.line(id, line);
+                }
+            }
+            Input::ConsoleClosed(id, generation) if self.is_current(id, generation) => {
+                self.states[id.0].is_console_closed = true;
+                self.settle(id);
+            }
+            Input::Monitor(id, generation, event) if self.is_current(id, generation) => match event {
+                qmp::Event::Shutdown { reason } => self.states[id.0].shutdown_reason = Some(reason),
+                qmp::Event::Panicked => self.states[id.0].panic = Some("the guest's kernel panicked".into()),
+                qmp::Event::Closed => {
+                    self.states[id.0].is_monitor_closed = true;
+                    self.settle(id);
+                }
+                _ => {}
+            },
+            Input::Notice(id, generation, notice) if self.is_current(id, generation) => self.notice(id, notice),
+            Input::Exited(id, generation, exited) if self.is_current(id, generation) => {
+                self.states[id.0].exited = Some(exited);
+                self.settle(id);
+            }
+            // From an earlier start of the machine.
+            Input::Console(..) | Input::ConsoleClosed(..) | Input::Monitor(..) | Input::Notice(..) | Input::Exited(..) => {}
+            Input::End => {}
+        }
+    }
+
+    fn is_current(&self, id: MachineId, generation: u64) -> bool {
+        self.view(id, |view| view.starts == generation && view.phase.is_running())
+    }
+
+    fn start(&mut self, id: MachineId, reboots: Reboots) -> Result<(), StartError> {
+        if self.view(id, |view| view.phase.is_running()) {
+            self.states[id.0].reboots = Some(reboots);
+            return Ok(());
+        }
+        self.states[id.0].restarts = 0;
+        self.boot(id, reboots)
+    }
+
+    fn boot(&mut self, id: MachineId, reboots: Reboots) -> Result<(), StartError> {
+        let generation = self.view(id, |view| view.starts) + 1;
+        let restarts = self.states[id.0].restarts;
+        let started = Instant::now();
+        let result = machine::start(&self.shared.settings, id, generation, &self.switch, &self.shared.inputs);
+        let running = match result {
+            Ok(running) => running,
+            Err(error) => {
+                let reason = machine::chain(&error);
+                self.change(id, |view| {
+                    view.phase = Phase::Failed;
+                    view.failure = Some(reason.clone());
+                });
+                self.emit(id, Kind::Failed { reason, tail: Vec::new() });
+                return Err(error);
+            }
+        };
+        self.change(id, |view| {
+            *view = View {
+                phase: Phase::Starting,
+                ready_after: None,
+                failure: None,
+                pid: Some(running.process.pid()),
+                starts: generation,
+                guest: Some(Arc::clone(&running.guest)),
+                monitor: Some(Arc::clone(&running.monitor)),
+                ports: running.ports.clone(),
+            };
+        });
+        self.states[id.0] = State { running: Some(running), started: Some(started), reboots: Some(reboots), restarts, ..State::default() };
+        self.emit(id, Kind::Phase(Phase::Starting));
+        Ok(())
+    }
+
+    fn stop(&mut self, id: MachineId) {
+        let phase = self.view(id, |view| view.phase);
+        let patience = self.shared.settings.accelerator(id).patience();
+        let state = &mut self.states[id.0];
+        let Some(running) = &state.running else { return };
+        match phase {
+            Phase::Booting | Phase::Ready => {
+                state.kill_at = Some(Instant::now() + STOP_DEADLINE * patience);
+                let guest = Arc::clone(&running.guest);
+                // The question must not hold up the dispatcher; the deadline covers a guest without an answer.
+                let asked = std::thread::Builder::new().name("poweroff".into()).spawn(move || guest.power_off());
+                if asked.is_err() {
+                    running.process.kill();
+                    state.is_kill_wanted = true;
+                }
+                self.change(id, |view| view.phase = Phase::Stopping);
+                self.emit(id, Kind::Phase(Phase::Stopping));
+            }
+            Phase::Starting => {
+                // Nobody is there yet who could be asked.
+                state.is_kill_wanted = true;
+                running.process.kill();
+            }
+            Phase::Stopping | Phase::Off | Phase::Failed => {}
+        }
+    }
+
+    fn kill_the_late(&mut self) {
+        for state in &mut self.states {
+            if state.kill_at.is_some_and(|at| at <= Instant::now()) {
+                state.kill_at = None;
+                // A kernel that hangs after its panic has still failed.
+                state.is_kill_wanted = state.panic.is_none();
+                if let Some(running) = &state.running {
+                    running.process.kill();
+                }
+            }
+        }
+    }
+
+    fn line(&mut self, id: MachineId, line: String) {
+        let state = &mut self.states[id.0];
+        if state.panic.is_none() && line.contains("Kernel panic - not syncing") {
+            state.panic = Some(line.trim().to_owned());
+            state.kill_at = Some(Instant::now() + PANIC_GRACE);
+        }
+        if let Some(at) = line.find("nbv-init: ") {
+            state.init_word = Some(line[at..].trim().to_owned());
+        }
+        if state.tail.len() == TAIL_LINES {
+            state.tail.pop_front();
+        }
+        state.tail.push_back(line.clone());
+        self.emit(id, Kind::Line(line));
+    }
+
+    fn notice(&mut self, id: MachineId, notice: Notice) {
+        let phase = self.view(id, |view| view.phase);
+        match (notice, phase) {
+            (Notice::Hello, Phase::Starting) => {
+                self.change(id, |view| view.phase = Phase::Booting);
+                self.emit(id, Kind::Phase(Phase::Booting));
+            }
+            (Notice::Ready, Phase::Starting | Phase::Booting) => {
+                let after = self.states[id.0].started.map(|at| at.elapsed()).unwrap_or_default();
+                self.states[id.0].restarts = 0;
+                self.change(id, |view| {
+                    view.phase = Phase::Ready;
+                    view.ready_after = Some(after);
+                });
+                self.emit(id, Kind::Phase(Phase::Ready));
+                self.emit(id, Kind::Ready(after));
+            }
+            (Notice::Hello | Notice::Ready, _) => {}
+        }
+    }
+
+    /// Concludes once the process has ended and all that it had to say has come.
+    fn settle(&mut self, id: MachineId) {
+        let phase = self.view(id, |view| view.phase);
+        let state = &mut self.states[id.0];
+        if !(state.is_console_closed && state.is_monitor_closed) {
+            return;
+        }
+        let Some(exited) = state.exited.take() else { return };
+        if let Some(running) = state.running.take() {
+            running.unplug(&self.switch);
+        }
+        state.kill_at = None;
+        let reason = state.shutdown_reason.take();
+        let failure = match (&state.panic, reason.as_deref()) {
+            _ if state.is_kill_wanted => None,
+            (Some(panic), _) => Some(panic.clone()),
+            // Off before it was up, with a word of /init: that gave up.
+            (None, Some("guest-shutdown")) if phase == Phase::Starting || (phase == Phase::Booting && state.init_word.is_some()) => {
+                Some(state.init_word.take().unwrap_or_else(|| "it powered off before its first program ran".into()))
+            }
+            (None, Some("guest-shutdown" | "guest-reset" | "host-qmp-quit")) => None,
+            (None, _) if phase == Phase::Stopping && exited.code == Some(0) => None,
+            (None, _) => Some(format!("QEMU ended: {exited}")),
+        };
+        let is_reboot = failure.is_none()
+            && reason.as_deref() == Some("guest-reset")
+            && state.reboots == Some(Reboots::Allowed)
+            && !state.is_kill_wanted
+            && phase != Phase::Stopping;
+        let tail: Vec<String> = state.tail.drain(..).collect();
+        self.change(id, |view| {
+            view.phase = match &failure {
+                Some(_) => Phase::Failed,
+                // Nobody may take a reboot for the end.
+                None if is_reboot => Phase::Starting,
+                None => Phase::Off,
+            };
+            view.failure.clone_from(&failure);
+            view.pid = None;
+            view.guest = None;
+            view.monitor = None;
+            view.ports.clear();
+        });
+        if let Some(reason) = failure {
+            self.emit(id, Kind::Phase(Phase::Failed));
+            self.emit(id, Kind::Failed { reason, tail });
+        } else if is_reboot {
+            self.reboot(id, tail);
+        } else {
+            self.emit(id, Kind::Phase(Phase::Off));
+        }
+    }
+
+    fn reboot(&mut self, id: MachineId, tail: Vec<String>) {
+        self.states[id.0].restarts += 1;
+        if self.states[id.0].restarts > RESTARTS_MAX {
+            let reason = format!("it rebooted {RESTARTS_MAX} times without becoming ready");
+            self.change(id, |view| {
+                view.phase = Phase::Failed;
+                view.failure = Some(reason.clone());
+            });
+            self.emit(id, Kind::Failed { reason, tail });
+            return;
+        }
+        self.emit(id, Kind::Rebooted);
+        // A failure is already in the table and the stream.
+        let _ = self.boot(id, Reboots::Allowed);
+    }
+
+    fn view<T>(&self, id: MachineId, look: impl FnOnce(&View) -> T) -> T {
+        look(&self.shared.table.lock().unwrap_or_else(PoisonError::into_inner).views[id.0])
+    }
+
+    fn change(&self, id: MachineId, change: impl FnOnce(&mut View)) {
+        change(&mut self.shared.table.lock().unwrap_or_else(PoisonError::into_inner).views[id.0]);
+        self.shared.changed.notify_all();
+    }
+
+    fn emit(&mut self, machine: MachineId, kind: Kind) {
+        let is_phase = matches!(kind, Kind::Phase(_));
+        let event = Event { at: self.start.elapsed(), machine, kind };
+        self.subscribers.retain(|subscriber| subscriber.send(event.clone()).is_ok());
+        if is_phase {
+            self.write_state();
+        }
+    }
+
+    /// Writes `state.json`, for people and for those who find the folder later.
+    fn write_state(&self) {
+        let table = self.shared.table.lock().unwrap_or_else(PoisonError::into_inner);
+        let machines: Vec<serde_json::Value> = self
+            .shared
+            .settings
+            .plan
+            .machines
+            .iter()
+            .zip(&table.views)
+            .map(|(machine, view)| serde_json::json!({ "name": machine.name, "phase": view.phase, "pid": view.pid, "starts": view.starts }))
+            .collect();
+        drop(table);
+        let state = serde_json::json!({ "version": 1, "runner": std::process::id(), "machines": machines });
+        let path: PathBuf = self.shared.settings.state_dir.join("state.json");
+        // Only a report: the truth is in the runner.
+        let _ = replace(&path, format!("{state:#}\n").as_bytes());
+    }
+}
+
+/// Replaces a file in one step.
+pub(crate) fn replace(path: &Path, bytes: &[u8]) -> std::io::Result<()> {
+    let new = path.with_extension("new");
+    crate::keys::write_private(&new, bytes)?;
+    std::fs::rename(new, path)
+}

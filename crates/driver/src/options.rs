@@ -1,0 +1,142 @@
+//! Options of the runner, as `result/bin/run-vms` takes them.
+
+use std::ffi::OsString;
+use std::path::PathBuf;
+
+use lexopt::prelude::*;
+use nbv_qemu::Wish;
+
+/// How to run a network.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct RunOptions {
+    /// The result folder that `nixos-build-vms` made (with `network.json`).
+    pub result: PathBuf,
+    /// `--state-dir`: where disks, sockets and logs are; a fresh place when absent.
+    pub state_dir: Option<PathBuf>,
+    /// `--keep-vm-state`: disks that are there are used, and stay at the end.
+    pub keep_vm_state: bool,
+    /// `--only`: these machines; empty means all.
+    pub only: Vec<String>,
+    /// `--quiet`: consoles are not shown.
+    pub quiet: bool,
+    /// `--wait-ready`: run this on the host when all are ready, then stop.
+    pub wait_ready: Option<Vec<OsString>>,
+    /// `--accelerator`.
+    pub accelerator: Wish,
+}
+
+/// What the words asked for.
+#[derive(Debug, PartialEq)]
+pub enum Parsed {
+    /// Run.
+    Run(RunOptions),
+    /// Show [`HELP`].
+    Help,
+}
+
+/// Why the words were refused.
+#[derive(Debug, thiserror::Error)]
+#[error("{0}")]
+pub struct UsageError(String);
+
+/// The text of `run-vms --help`.
+pub const HELP: &str = "\
+usage: run-vms [options]
+
+Starts the machines of this network, shows their consoles, and waits until all have powered off.
+Ctrl-C stops them in order; a second Ctrl-C at once.
+
+  --state-dir DIR           where disks, sockets and logs are (default: a fresh folder that goes at the end)
+  --keep-vm-state           use the disks that are in the state folder, and keep them at the end
+  --only NAME,...           start these machines only
+  --quiet                   do not show the consoles
+  --wait-ready COMMAND...   run a command on this host once all machines are ready, then stop the network
+                            and exit with the command's status (must be the last option)
+  --accelerator auto|kvm|tcg
+  --help
+
+While it runs, from another terminal:
+  nixos-build-vms ssh|shell MACHINE [-- COMMAND...], logs MACHINE, status, stop
+
+exit status: 0 done, 2 wrong usage, 4 a machine failed, 130 interrupted; with --wait-ready the command's
+";
+
+impl RunOptions {
+    /// Reads the words after the runner's name. `--result DIR` names the result; it is what the script adds.
+    ///
+    /// # Errors
+    /// An unknown option, a missing or useless value.
+    pub fn parse(words: impl IntoIterator<Item = OsString>) -> Result<Parsed, UsageError> {
+        let usage = |error: lexopt::Error| UsageError(format!("{error}; see --help"));
+        let mut options = Self::default();
+        let mut parser = lexopt::Parser::from_args(words);
+        while let Some(word) = parser.next().map_err(usage)? {
+            match word {
+                Short('h') | Long("help") => return Ok(Parsed::Help),
+                Long("result") => options.result = parser.value().map_err(usage)?.into(),
+                Long("state-dir") => options.state_dir = Some(parser.value().map_err(usage)?.into()),
+                Long("keep-vm-state" | "keep-machine-state") | Short('K') => options.keep_vm_state = true,
+                Long("only") => {
+                    let names = parser.value().map_err(usage)?;
+                    let names = names.into_string().map_err(|_| UsageError("the names of --only are not text".into()))?;
+                    options.only.extend(names.split(',').filter(|name| !name.is_empty()).map(str::to_owned));
+                    if options.only.is_empty() {
+                        return Err(UsageError("--only names no machine".into()));
+                    }
+                }
+                Short('q') | Long("quiet") => options.quiet = true,
+                Long("accelerator") => {
+                    let word = parser.value().map_err(usage)?.to_string_lossy().into_owned();
+                    options.accelerator = word.parse().map_err(UsageError)?;
+                }
+                Long("wait-ready") => {
+                    // The command's own flags are not ours: all that is left belongs to it.
+                    let mut command: Vec<OsString> = parser.raw_args().map_err(usage)?.collect();
+                    if command.first().is_some_and(|word| word == "--") {
+                        command.remove(0);
+                    }
+                    if command.is_empty() {
+                        return Err(UsageError("--wait-ready needs a command: --wait-ready COMMAND...".into()));
+                    }
+                    options.wait_ready = Some(command);
+                }
+                Value(word) => return Err(UsageError(format!("unexpected word `{}`; see --help", word.to_string_lossy()))),
+                other => return Err(usage(other.unexpected())),
+            }
+        }
+        if options.result.as_os_str().is_empty() {
+            return Err(UsageError("no result: --result DIR names what nixos-build-vms made".into()));
+        }
+        Ok(Parsed::Run(options))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn parse(line: &str) -> Result<Parsed, UsageError> {
+        RunOptions::parse(line.split_whitespace().map(OsString::from))
+    }
+
+    #[test]
+    fn the_command_of_wait_ready_keeps_its_own_flags() {
+        let Ok(Parsed::Run(options)) = parse("--result /r --state-dir /s --only a,b --wait-ready sh -c --quiet") else { panic!() };
+        assert_eq!(options.wait_ready.unwrap(), ["sh", "-c", "--quiet"]);
+        assert_eq!(options.only, ["a", "b"]);
+        assert!(!options.quiet);
+        assert_eq!(options.state_dir, Some("/s".into()));
+    }
+
+    #[test]
+    fn wrong_words_are_named() {
+        for (line, word) in [
+            ("--result /r --quite", "--quite"), ("--result /r --wait-ready", "needs a command"), ("--result /r x", "`x`"),
+            ("--quiet", "--result"), ("--result /r --accelerator xen", "xen"), ("--result /r --only ,", "names no machine"),
+        ] {
+            let error = parse(line).unwrap_err().to_string();
+            assert!(error.contains(word), "{line}: {error}");
+        }
+        assert_eq!(parse("--help --nonsense").unwrap(), Parsed::Help);
+    }
+}

@@ -1,0 +1,91 @@
+//! What other programs say to a runner: a line of JSON, and what it answers: lines of JSON.
+//!
+//! A request to run a program brings the caller's standard input, output and error as descriptors; the
+//! runner reads and writes them itself.
+
+use serde::{Deserialize, Serialize};
+
+use crate::status::Status;
+
+/// A request.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(tag = "op", rename_all = "kebab-case")]
+pub enum Request {
+    /// How the network is.
+    Status,
+    /// Stop a machine, or all; answered when it is done.
+    Stop {
+        /// The machine; all when absent.
+        machine: Option<String>,
+    },
+    /// Run a program in a machine, with three descriptors.
+    Exec {
+        /// The machine.
+        machine: String,
+        /// Program and arguments; empty: a login shell.
+        argv: Vec<String>,
+        /// Variables beyond the usual ones.
+        env: Vec<(String, String)>,
+        /// A terminal in the guest.
+        terminal: Option<Terminal>,
+    },
+    /// Connect to the machine's private sshd: two descriptors (input, output) and one for errors.
+    Ssh {
+        /// The machine.
+        machine: String,
+    },
+    /// Set the links of a machine up or down.
+    Link {
+        /// The machine.
+        machine: String,
+        /// Up or down.
+        up: bool,
+    },
+}
+
+/// A terminal's size.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Terminal {
+    /// Rows.
+    pub rows: u16,
+    /// Columns.
+    pub columns: u16,
+}
+
+/// What follows a request to run a program.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Word {
+    /// The terminal's size changed.
+    Resize(Terminal),
+    /// Send the program a signal.
+    Signal(i32),
+}
+
+/// An answer.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Reply {
+    /// To `status`.
+    Status(Box<Status>),
+    /// It is done.
+    Done,
+    /// The program ended with this status (128 + N for signal N).
+    Exit(u8),
+    /// It cannot be done; why.
+    Error(String),
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn messages_are_single_lines_that_read_back() {
+        let request = Request::Exec { machine: "a\n".into(), argv: vec!["x\ny".into()], env: Vec::new(), terminal: Some(Terminal { rows: 24, columns: 80 }) };
+        let line = serde_json::to_string(&request).unwrap();
+        assert!(!line.contains('\n'));
+        assert_eq!(serde_json::from_str::<Request>(&line).unwrap(), request);
+        assert_eq!(serde_json::to_string(&Reply::Exit(7)).unwrap(), r#"{"exit":7}"#);
+    }
+}

@@ -1,0 +1,99 @@
+//! The runner's socket: what `ssh`, `shell`, `status` and `stop` of other processes talk to.
+//!
+//! Whoever may enter the state folder may talk: the folder is its owner's alone.
+
+use std::os::fd::OwnedFd;
+use std::os::unix::net::UnixStream;
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+use crate::event::{MachineId, Phase};
+use crate::guest::Exec;
+use crate::network::Network;
+use crate::protocol::{Reply, Request};
+use crate::session;
+use crate::socket::{self, LineStream};
+use crate::status::Status;
+
+/// How long a machine that boots is waited for, before patience.
+const GUEST_PATIENCE: Duration = Duration::from_secs(60);
+
+/// Serves a network at a path until the program ends. `on_stop_all` is called when someone asks to stop the network.
+///
+/// # Errors
+/// The socket cannot be made.
+pub(crate) fn serve(network: &Network, path: &Path, on_stop_all: impl Fn() + Send + Sync + 'static) -> std::io::Result<()> {
+    let listener = socket::listen(path)?;
+    let (network, on_stop_all) = (network.clone(), Arc::new(on_stop_all));
+    std::thread::Builder::new().name("server".into()).spawn(move || {
+        for stream in listener.incoming() {
+            let Ok(stream) = stream else { continue };
+            let (network, on_stop_all) = (network.clone(), Arc::clone(&on_stop_all));
+            // Without a thread the caller sees its connection closed.
+            let _ = std::thread::Builder::new().name("client".into()).spawn(move || {
+                let reply = answer(&network, &stream, &*on_stop_all);
+                let line = serde_json::to_string(&reply).unwrap_or_default();
+                // The caller may be gone.
+                let _ = socket::send_line(&stream, &line, &[]);
+            });
+        }
+    })?;
+    Ok(())
+}
+
+fn answer(network: &Network, stream: &UnixStream, on_stop_all: &(dyn Fn() + Send + Sync)) -> Reply {
+    let mut lines = LineStream::new(stream);
+    let request = match lines.next_line() {
+        Ok(Some(line)) => serde_json::from_str::<Request>(&line).map_err(|error| format!("the runner does not understand the request: {error}")),
+        Ok(None) => Err("no request".to_owned()),
+        Err(error) => Err(error.to_string()),
+    };
+    let reply = request.and_then(|request| match request {
+        Request::Status => Ok(Reply::Status(Box::new(Status::of(network)))),
+        Request::Stop { machine: None } => {
+            on_stop_all();
+            for (id, _) in network.machines() {
+                network.wait(id, None, |view| !view.phase.is_running());
+            }
+            Ok(Reply::Done)
+        }
+        Request::Stop { machine: Some(word) } => {
+            let id = find(network, &word)?;
+            network.stop(id);
+            network.wait(id, None, |view| !view.phase.is_running());
+            match network.view(id).phase {
+                Phase::Failed => Err(network.view(id).failure.unwrap_or_default()),
+                _ => Ok(Reply::Done),
+            }
+        }
+        Request::Link { machine, up } => {
+            let id = find(network, &machine)?;
+            network.view(id).ports.iter().for_each(|port| network.switch().set_link(*port, up));
+            Ok(Reply::Done)
+        }
+        Request::Exec { machine, argv, env, terminal } => {
+            let id = find(network, &machine)?;
+            run(network, id, Exec::new(argv, env, terminal), &mut lines)
+        }
+        Request::Ssh { machine } => {
+            let id = find(network, &machine)?;
+            run(network, id, Exec::sshd(), &mut lines)
+        }
+    });
+    reply.unwrap_or_else(Reply::Error)
+}
+
+fn run(network: &Network, id: MachineId, exec: Exec, lines: &mut LineStream<'_>) -> Result<Reply, String> {
+    let fds: [OwnedFd; 3] = lines.take_fds().try_into().map_err(|_| "the request brings no descriptors".to_owned())?;
+    let patience = GUEST_PATIENCE * network.settings().accelerator(id).patience();
+    let guest = network.guest(id, patience)?;
+    session::serve(&guest, exec, fds, lines).map(Reply::Exit).map_err(|error| format!("machine {}: {error}", network.machine(id).name))
+}
+
+fn find(network: &Network, word: &str) -> Result<MachineId, String> {
+    network.find(word).ok_or_else(|| {
+        let names: Vec<&str> = network.machines().map(|(_, machine)| machine.name.as_str()).collect();
+        format!("no machine `{word}` runs in this network; there are: {}", names.join(", "))
+    })
+}
