@@ -5,7 +5,9 @@
 mod args;
 mod exit;
 mod help;
+mod nix_instantiate;
 mod settings;
+mod world;
 
 use std::process::ExitCode;
 
@@ -14,8 +16,9 @@ use exit::Exit;
 
 fn main() -> ExitCode {
     let mut words: Vec<std::ffi::OsString> = std::env::args_os().collect();
-    if !words.is_empty() {
-        words.remove(0);
+    let name = if words.is_empty() { std::ffi::OsString::new() } else { words.remove(0) };
+    if std::path::Path::new(&name).file_name().is_some_and(|n| n == "nix-instantiate") {
+        return nix_instantiate::main(words).into();
     }
     dispatch(words).into()
 }

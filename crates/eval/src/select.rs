@@ -6,7 +6,6 @@ use nbv_diag::Span;
 
 use crate::error::{EvalError, ResultExt};
 use crate::evaluator::Evaluator;
-use crate::sym;
 use crate::value::{Attr, Attrs, EvalResult, Ref, Value, View};
 
 /// A derivation found in a value.
@@ -18,42 +17,6 @@ pub struct Found<'h> {
 }
 
 impl<'h> Evaluator<'h> {
-    /// Calls a function with those of `args` that its pattern names (all of them when it has an ellipsis). Anything that is not
-    /// a function with a pattern is given back.
-    fn call_with(&self, v: Value<'h>, args: Attrs<'h>) -> EvalResult<Value<'h>> {
-        if let Some(attrs) = v.as_attrs()
-            && let Some(functor) = attrs.get(sym::FUNCTOR)
-        {
-            let f = self.force(functor.value)?;
-            let f = self.call(f, &[self.cell(v)])?;
-            return self.deeper(|| self.call_with(f, args));
-        }
-        let View::Lambda(lambda) = v.view() else { return Ok(v) };
-        let Some(pattern) = lambda.node.pattern else { return Ok(v) };
-        let argument = if pattern.has_ellipsis {
-            args
-        } else {
-            let mut taken: Vec<Attr<'h>> = Vec::new();
-            for formal in pattern.formals {
-                match args.get(formal.name) {
-                    Some(attr) => taken.push(*attr),
-                    None if formal.default.is_some() => {}
-                    None => {
-                        let name = self.display(formal.name);
-                        return Err(EvalError::new(
-                            "eval::missing-argument",
-                            format!("cannot evaluate a function that has an argument without a value (`{name}`)"),
-                        )
-                        .at(Span::new(formal.pos, formal.pos))
-                        .hint(format!("give it on the command line: --arg {name} EXPRESSION or --argstr {name} TEXT")));
-                    }
-                }
-            }
-            self.sorted_attrs(&taken)
-        };
-        self.call(v, &[self.cell(Value::attrs(argument))])
-    }
-
     /// All derivations in a value: itself, those in its lists, and those in its sets; sets inside are entered when they say
     /// `recurseForDerivations`.
     pub fn derivations(&self, root: Value<'h>, args: Attrs<'h>) -> EvalResult<Vec<Found<'h>>> {
@@ -93,7 +56,7 @@ impl<'h> Evaluator<'h> {
         found: &mut Vec<Found<'h>>,
         done: &mut HashSet<usize>,
     ) -> EvalResult<()> {
-        let v = self.call_with(v, args)?;
+        let v = self.auto_call(v, args)?;
         if !self.take(v, path, found, done)? {
             return Ok(());
         }

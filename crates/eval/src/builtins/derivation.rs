@@ -4,7 +4,7 @@ use std::collections::{BTreeSet, HashSet};
 use std::sync::Arc;
 
 use nbv_diag::Span;
-use nbv_nix_formats::hash::{Algo, Encoding, Hash};
+use nbv_nix_formats::hash::{Algo, Encoding};
 use nbv_nix_formats::modulo::{ModuloError, hash_modulo};
 use nbv_nix_formats::store_path::{PathError, check_name};
 use nbv_nix_formats::{Derivation, Method, Modulo, Output, StoreDir};
