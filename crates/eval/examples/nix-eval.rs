@@ -122,8 +122,6 @@ fn run() -> i32 {
             Origin::File(path) => ev.eval_file(&path)?,
             origin => ev.eval_source(origin, &text, &cwd)?,
         };
-        let args = ev.force_attrs(ev.cell(ev.attrs(vec![])))?;
-        let v = ev.auto_call(v, args)?;
         let cell = ev.cell(v);
         if json {
             return Ok(ev.to_json(cell)?.0.to_string().into_bytes());
@@ -152,10 +150,10 @@ fn run() -> i32 {
 }
 
 fn entry(text: &str) -> (String, String) {
-    match text.split_once('=') {
-        Some((prefix, path)) => (prefix.to_owned(), path.to_owned()),
-        None => (String::new(), text.to_owned()),
-    }
+    let (prefix, path) = text.split_once('=').unwrap_or(("", text));
+    let cwd = std::env::current_dir().unwrap_or_else(|_| "/".into());
+    let path = if path.contains("://") { path.to_owned() } else { cwd.join(path).display().to_string() };
+    (prefix.to_owned(), path)
 }
 
 fn main() {

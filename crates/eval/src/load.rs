@@ -203,8 +203,7 @@ impl<'h> Evaluator<'h> {
             let inner = self.call(f, &[self.cell(v)])?;
             return self.auto_call(inner, args);
         }
-        let View::Lambda(lambda) = v.view() else { return Ok(v) };
-        let Some(pattern) = lambda.node.pattern.filter(|_| lambda.node.arity == 1) else { return Ok(v) };
+        let Some(pattern) = v.next_parameter().and_then(|p| p.pattern) else { return Ok(v) };
         let mut given: Vec<Attr<'h>> = if pattern.has_ellipsis { args.as_slice().to_vec() } else { Vec::new() };
         for formal in pattern.formals {
             match args.get(formal.name) {

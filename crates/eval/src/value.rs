@@ -25,7 +25,7 @@ use nbv_syntax::{Arena, Symbol, Symbols};
 use crate::context::Context;
 use crate::env::Env;
 use crate::error::EvalError;
-use crate::node::{LambdaNode, Node};
+use crate::node::{LambdaNode, Node, Pattern};
 use crate::ops::AttrSink;
 use crate::primop::PrimOp;
 
@@ -346,9 +346,22 @@ impl<'h> Value<'h> {
         }
     }
 
-    /// Both words are equal: the same heap object or the same small value.
-    pub(crate) fn is_identical(self, other: Value<'h>) -> bool {
-        self.w0 == other.w0 && self.w1 == other.w1
+    /// What the next argument of a function must look like; `None` for built-ins and other values.
+    pub(crate) fn next_parameter(self) -> Option<Parameter<'h>> {
+        let (lambda, have) = match self.view() {
+            View::Lambda(lambda) => (lambda, 0),
+            View::Partial(pap) => match pap.function.view() {
+                View::Lambda(lambda) => (lambda, pap.args.len()),
+                _ => return None,
+            },
+            _ => return None,
+        };
+        let is_last = have + 1 == lambda.node.arity as usize;
+        Some(Parameter {
+            name: lambda.node.params[have],
+            pattern: lambda.node.pattern.filter(|_| is_last),
+            span: lambda.node.span,
+        })
     }
 }
 
@@ -588,6 +601,13 @@ impl<'h> Attrs<'h> {
 pub struct Lambda<'h> {
     pub(crate) env: *const Env<'h>,
     pub(crate) node: &'h LambdaNode<'h>,
+}
+
+/// See [`Value::next_parameter`].
+pub(crate) struct Parameter<'h> {
+    pub(crate) name: Option<Symbol>,
+    pub(crate) pattern: Option<&'h Pattern<'h>>,
+    pub(crate) span: nbv_diag::Span,
 }
 
 /// A function and the arguments that it has so far.

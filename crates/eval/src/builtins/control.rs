@@ -6,7 +6,7 @@ use crate::error::{EvalError, ResultExt};
 use crate::evaluator::Evaluator;
 use crate::primop::PrimOp;
 use crate::sym;
-use crate::value::{Attr, EvalResult, Kind, Ref, Value, View};
+use crate::value::{Attr, EvalResult, Kind, Ref, Value};
 use crate::world::MessageKind;
 
 pub(super) const TABLE: &[PrimOp] = &[
@@ -107,17 +107,10 @@ fn warn<'h>(ev: &Evaluator<'h>, args: &[Ref<'h>]) -> EvalResult<Value<'h>> {
 
 fn function_args<'h>(ev: &Evaluator<'h>, args: &[Ref<'h>]) -> EvalResult<Value<'h>> {
     let v = ev.force(args[0])?;
-    // The function whose next parameter is asked for. One node may take several parameters, the last one a pattern.
-    let lambda = match v.view() {
-        View::PrimOp(_) => None,
-        View::Lambda(lambda) => (lambda.node.arity == 1).then_some(lambda),
-        View::Partial(pap) => match pap.function.view() {
-            View::Lambda(lambda) => (lambda.node.arity as usize == pap.args.len() + 1).then_some(lambda),
-            _ => None,
-        },
-        _ => return Err(ev.expected("a function", v)),
-    };
-    let formals = lambda.and_then(|lambda| lambda.node.pattern).map_or(&[][..], |p| p.formals);
+    if !v.is_function() {
+        return Err(ev.expected("a function", v));
+    }
+    let formals = v.next_parameter().and_then(|p| p.pattern).map_or(&[][..], |p| p.formals);
     let attrs: Vec<Attr<'h>> = formals
         .iter()
         .map(|f| Attr { name: f.name, pos: f.pos, value: ev.bool_cell(f.default.is_some()) })
@@ -137,7 +130,8 @@ fn nbv_error<'h>(ev: &Evaluator<'h>, args: &[Ref<'h>]) -> EvalResult<Value<'h>> 
     };
     let code = string(sym::CODE, "eval::throw")?;
     let code = ev.shared.heap.keep_code(&code);
-    let mut e = EvalError::new(code, string(sym::MESSAGE, "")?);
+    // Such an error stands for a `throw` of nixpkgs' library, so `tryEval` sees it as one.
+    let mut e = EvalError::new(code, string(sym::MESSAGE, "")?).catchable();
     let hint = string(sym::HINT, "")?;
     if !hint.is_empty() {
         e = e.hint(hint);

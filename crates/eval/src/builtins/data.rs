@@ -271,12 +271,12 @@ impl<'h> Xml<'_, 'h> {
                 self.attributes(attrs)?;
                 self.out.close();
             }
-            View::Lambda(lambda) => {
-                let node = lambda.node;
-                let mut attributes = self.place(node.span.start);
+            View::Lambda(_) | View::Partial(_) if v.next_parameter().is_some() => {
+                let Some(parameter) = v.next_parameter() else { return Ok(()) };
+                let mut attributes = self.place(parameter.span.start);
                 self.open("function", &mut attributes);
-                let arg = node.params.first().copied().flatten().map(|s| ev.name(s));
-                match node.pattern {
+                let arg = parameter.name.map(|s| ev.name(s));
+                match parameter.pattern {
                     None => {
                         let name = arg.unwrap_or(b"_");
                         self.out.empty("varpat", &[("name", name)]);
@@ -300,7 +300,7 @@ impl<'h> Xml<'_, 'h> {
                 }
                 self.out.close();
             }
-            View::PrimOp(_) | View::Partial(_) | View::Thunk => self.out.empty("unevaluated", &[]),
+            View::Lambda(_) | View::PrimOp(_) | View::Partial(_) | View::Thunk => self.out.empty("unevaluated", &[]),
         }
         Ok(())
     }
