@@ -249,7 +249,7 @@ impl Archive {
         let r = resolve(&index, &base, &extra)?;
         for c in &r.conflicts {
             self.progress.event(Event::Warning {
-                text: &format!("{} {} and is kept in a folder of its own in the layer of {}", c.apart, c.why, system.nix),
+                text: &format!("{} {}: it is kept in a folder of its own in the layer of {}", c.apart, c.why, system.nix),
             });
         }
         let lock = SystemLock { suite: system.suite.into(), date: index.date.clone(), index: index.hash.clone(), roots, packages: r.packages };

@@ -149,7 +149,7 @@ impl Client {
     }
 
     fn retry<T>(&self, url: &str, mut f: impl FnMut() -> Result<T>) -> Result<T> {
-        let mut wait = Duration::from_millis(200);
+        let mut wait = Duration::from_millis(100);
         for attempt in 1.. {
             match f() {
                 Err(e) if attempt < ATTEMPTS && worth_retrying(&e) => {

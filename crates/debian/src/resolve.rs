@@ -1,7 +1,7 @@
 //! Which packages a set of names needs: greedy, breadth first from the roots, in the order of the fields;
 //! never back. The same names and index always give the same set. Recommended packages are left out.
 
-use crate::control::Atom;
+use crate::control::{Atom, Op};
 use crate::error::{DebianError, Result};
 use crate::index::{Index, PackageId, Stanza};
 use crate::lock::Pin;
@@ -69,6 +69,7 @@ struct Work<'a> {
     provided: HashMap<String, Vec<(PackageId, String)>>,
     missing: Vec<(String, Vec<String>, Vec<String>)>,
     wanted: HashSet<&'a str>,
+    exclusions: Exclusions,
 }
 
 /// Closes a set of names. `base`: names that win over `extra` where they conflict; all essential packages are
@@ -83,6 +84,7 @@ pub fn resolve<'a>(index: &'a Index, base: &[&'a str], extra: &[&'a str]) -> Res
         provided: HashMap::new(),
         missing: Vec::new(),
         wanted: base.iter().chain(extra).copied().collect(),
+        exclusions: Exclusions::default(),
     };
     let essential: Vec<String> =
         index.essential().map(|i| index.name(i).to_string()).filter(|n| !ASSUMED.contains(&n.as_str())).collect();
@@ -118,6 +120,63 @@ pub fn resolve<'a>(index: &'a Index, base: &[&'a str], extra: &[&'a str]) -> Res
     Ok(out)
 }
 
+/// What chosen packages are called and what they do not go together with.
+#[derive(Default)]
+struct Exclusions {
+    /// Real and provided names: owner, version ("" for a provided name without one), whether the name is its own.
+    names: HashMap<String, Vec<(PackageId, String, bool)>>,
+    /// Names that are excluded: by whom, on what condition, as written.
+    against: HashMap<String, Vec<(PackageId, Option<(Op, String)>, String)>>,
+}
+
+impl Exclusions {
+    fn names_of(index: &Index, id: PackageId, stanza: &Stanza) -> Vec<(String, String, bool)> {
+        let mut out = vec![(index.name(id).to_string(), index.version(id).to_string(), true)];
+        for a in stanza.relation("Provides").into_iter().flatten() {
+            out.push((a.name.into(), a.condition.map_or("", |c| c.1).into(), false));
+        }
+        out
+    }
+
+    fn atoms_of(stanza: &Stanza) -> Vec<(Atom<'_>, &'static str)> {
+        let of = |kind, word| stanza.relation(kind).into_iter().flatten().map(move |a| (a, word));
+        of("Conflicts", "conflicts with").chain(of("Breaks", "breaks")).collect()
+    }
+
+    fn add(&mut self, index: &Index, id: PackageId, stanza: &Stanza) {
+        for (name, version, real) in Exclusions::names_of(index, id, stanza) {
+            self.names.entry(name).or_default().push((id, version, real));
+        }
+        for (a, word) in Exclusions::atoms_of(stanza) {
+            let condition = a.condition.map(|(op, v)| (op, v.to_string()));
+            self.against.entry(a.name.into()).or_default().push((id, condition, format!("{word} {a}")));
+        }
+    }
+
+    /// The package that excludes this one or is excluded by it, and the relation.
+    fn check(&self, index: &Index, id: PackageId, stanza: &Stanza) -> Option<(PackageId, String)> {
+        let hit = |condition: Option<(Op, &str)>, version: &str, real: bool| {
+            let atom = Atom { name: "", condition };
+            if version.is_empty() && !real { condition.is_none() } else { atom.admits(version) }
+        };
+        for (name, version, real) in Exclusions::names_of(index, id, stanza) {
+            for (other, condition, why) in self.against.get(&name).into_iter().flatten() {
+                if *other != id && hit(condition.as_ref().map(|c| (c.0, c.1.as_str())), &version, real) {
+                    return Some((*other, format!("yields to {}, which {why}", index.name(*other))));
+                }
+            }
+        }
+        for (a, word) in Exclusions::atoms_of(stanza) {
+            for (other, version, real) in self.names.get(a.name).into_iter().flatten() {
+                if *other != id && hit(a.condition, version, *real) {
+                    return Some((*other, format!("{word} {a} ({})", index.name(*other))));
+                }
+            }
+        }
+        None
+    }
+}
+
 impl<'a> Work<'a> {
     fn load(&mut self, id: PackageId) -> Result<()> {
         if !self.stanzas.contains_key(&id) {
@@ -142,6 +201,7 @@ impl<'a> Work<'a> {
                 self.provided.entry(a.name.to_string()).or_default().push((id, version));
             }
         }
+        self.exclusions.add(self.index, id, &self.stanzas[&id]);
         queue.push_back(id);
         Ok(())
     }
@@ -238,44 +298,19 @@ impl<'a> Work<'a> {
     /// Whether a package and what is chosen exclude each other.
     fn clashes(&mut self, id: PackageId) -> Result<bool> {
         self.load(id)?;
-        Ok(self.order.iter().any(|&o| self.excludes(id, o).is_some() || self.excludes(o, id).is_some()))
-    }
-
-    /// The relation of `a` that excludes `b`, if there is one.
-    fn excludes(&self, a: PackageId, b: PackageId) -> Option<String> {
-        if a == b {
-            return None;
-        }
-        let (sa, sb) = (self.stanzas.get(&a)?, self.stanzas.get(&b)?);
-        let name = self.index.name(b);
-        for (kind, word) in [("Conflicts", "conflicts with"), ("Breaks", "breaks")] {
-            let Some(text) = sa.get(kind) else { continue };
-            for atom in crate::control::relation(text).flatten() {
-                let real = atom.name == name && atom.admits(self.index.version(b));
-                let by_name = real
-                    || sb.get("Provides").is_some_and(|p| {
-                        p.contains(atom.name)
-                            && crate::control::relation(p).flatten().any(|q| {
-                                q.name == atom.name && q.condition.map_or(atom.condition.is_none(), |c| atom.admits(c.1))
-                            })
-                    });
-                if by_name {
-                    return Some(format!("{word} {atom}"));
-                }
-            }
-        }
-        None
+        Ok(self.exclusions.check(self.index, id, &self.stanzas[&id]).is_some())
     }
 
     fn conflicts(&self) -> Vec<Conflict> {
         let mut out: Vec<Conflict> = Vec::new();
-        for (i, &a) in self.order.iter().enumerate() {
-            for &b in &self.order[..i] {
-                // the later one yields
-                if let Some(why) = self.excludes(a, b).or_else(|| self.excludes(b, a)) {
-                    out.push(Conflict { apart: self.index.name(a).into(), with: self.index.name(b).into(), why });
-                }
+        let mut so_far = Exclusions::default();
+        for &id in &self.order {
+            let stanza = &self.stanzas[&id];
+            // the later one yields
+            if let Some((with, why)) = so_far.check(self.index, id, stanza) {
+                out.push(Conflict { apart: self.index.name(id).into(), with: self.index.name(with).into(), why });
             }
+            so_far.add(self.index, id, stanza);
         }
         out
     }

@@ -29,6 +29,10 @@ const TRUSTED: [&str; 9] = [
 /// The text that one of the archive's keys signed, with unix line ends. `name` is for errors.
 /// A key or subkey must have been valid when it signed: expired keys and signatures do not count.
 pub(crate) fn verified_text(inrelease: &str, name: &str) -> Result<String> {
+    verify(inrelease, name, &TRUSTED, SystemTime::now())
+}
+
+fn verify(inrelease: &str, name: &str, trusted: &[&str], now: SystemTime) -> Result<String> {
     let fail = |why: String| DebianError::Signature { url: name.to_string(), why };
     // Anything outside the signed part would be read as if it were signed: refuse it.
     if !inrelease.starts_with("-----BEGIN PGP SIGNED MESSAGE-----") {
@@ -37,10 +41,10 @@ pub(crate) fn verified_text(inrelease: &str, name: &str) -> Result<String> {
     let (message, _) = CleartextSignedMessage::from_string(inrelease).map_err(|e| fail(e.to_string()))?;
     let text = message.signed_text();
     let mut why = String::from("none of its signatures is by a key of Debian's archive");
-    let keys = keys()?;
+    let keys = keys(trusted)?;
     for sig in message.signatures() {
         for key in &keys {
-            match signed_by(sig, key, text.as_bytes()) {
+            match signed_by(sig, key, text.as_bytes(), now) {
                 Verdict::Good => return Ok(text.replace("\r\n", "\n")),
                 Verdict::Bad(reason) => why = reason,
                 Verdict::Other => {}
@@ -56,13 +60,13 @@ enum Verdict {
     Other,
 }
 
-fn keys() -> Result<Vec<SignedPublicKey>> {
+fn keys(trusted: &[&str]) -> Result<Vec<SignedPublicKey>> {
     use pgp::composed::Deserializable;
     let fail = |why: String| DebianError::Format { what: "the built-in keyring".into(), why };
     let mut out = Vec::new();
     for key in SignedPublicKey::from_bytes_many(KEYRING).map_err(|e| fail(e.to_string()))? {
         let key = key.map_err(|e| fail(e.to_string()))?;
-        if TRUSTED.contains(&fingerprint(&key.primary_key).as_str()) {
+        if trusted.contains(&fingerprint(&key.primary_key).as_str()) {
             out.push(key);
         }
     }
@@ -73,7 +77,7 @@ fn fingerprint(key: &impl KeyDetails) -> String {
     key.fingerprint().as_bytes().iter().map(|b| format!("{b:02x}")).collect()
 }
 
-fn signed_by(sig: &Signature, key: &SignedPublicKey, text: &[u8]) -> Verdict {
+fn signed_by(sig: &Signature, key: &SignedPublicKey, text: &[u8], now: SystemTime) -> Verdict {
     let issuers = sig.issuer_fingerprint();
     let ids = sig.issuer_key_id();
     let names = |k: &dyn Fn() -> (pgp::types::Fingerprint, pgp::types::KeyId)| {
@@ -92,7 +96,7 @@ fn signed_by(sig: &Signature, key: &SignedPublicKey, text: &[u8]) -> Verdict {
         if !key.details.revocation_signatures.is_empty() {
             return Verdict::Bad(format!("the key {} was revoked", fingerprint(&key.primary_key)));
         }
-        return check(sig, &key.primary_key, &own, text);
+        return check(sig, &key.primary_key, &own, text, now);
     }
     for sub in &key.public_subkeys {
         if !names(&|| (sub.key.fingerprint(), sub.key.legacy_key_id())) {
@@ -119,20 +123,19 @@ fn signed_by(sig: &Signature, key: &SignedPublicKey, text: &[u8]) -> Verdict {
         if bound.is_empty() {
             return Verdict::Bad(format!("the subkey {} is not bound to its primary", fingerprint(&sub.key)));
         }
-        return check(sig, &sub.key, &bound, text);
+        return check(sig, &sub.key, &bound, text, now);
     }
     Verdict::Other
 }
 
 /// `own`: self-signatures that say until when the key is valid; the latest counts.
-fn check(sig: &Signature, key: &(impl VerifyingKey + KeyDetails), own: &[&Signature], text: &[u8]) -> Verdict {
+fn check(sig: &Signature, key: &(impl VerifyingKey + KeyDetails), own: &[&Signature], text: &[u8], now: SystemTime) -> Verdict {
     let id = fingerprint(key);
     if sig.verify(key, text).is_err() {
         return Verdict::Bad(format!("the text does not match the signature by {id}"));
     }
     let seconds = |t: Option<pgp::types::Timestamp>| t.map(|t| UNIX_EPOCH + Duration::from_secs(u64::from(t.as_secs())));
     let Some(when) = seconds(sig.created()) else { return Verdict::Bad(format!("the signature by {id} has no date")) };
-    let now = SystemTime::now();
     // a day of grace for hosts whose clock is a little behind
     if when > now + Duration::from_secs(86_400) {
         return Verdict::Bad(format!("the signature by {id} is from the future: is the clock of this host right?"));
@@ -151,4 +154,37 @@ fn check(sig: &Signature, key: &(impl VerifyingKey + KeyDetails), own: &[&Signat
         return Verdict::Bad(format!("the key {id} had expired when it signed"));
     }
     Verdict::Good
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Debian's own file of 9 August 2025, signed by subkeys of the automatic keys.
+    const SIGNED: &str = include_str!("../tests/data/bullseye-updates.InRelease");
+
+    fn why(text: &str, trusted: &[&str], now: SystemTime) -> String {
+        verify(text, "x", trusted, now).unwrap_err().to_string()
+    }
+
+    #[test]
+    fn signed_text_only() {
+        let text = verified_text(SIGNED, "x").unwrap();
+        assert!(text.starts_with("Origin: Debian\n") && !text.contains("PGP"));
+        let now = SystemTime::now();
+        let changed = SIGNED.replacen("Origin: Debian", "Origin: Debiam", 1);
+        assert!(why(&changed, &TRUSTED, now).contains("does not match"));
+        assert!(why(SIGNED, &[], now).contains("none of its signatures"));
+        assert!(why(&format!("Origin: x\n{SIGNED}"), &TRUSTED, now).contains("does not begin"));
+        // what is appended is not part of the text
+        let more = format!("{SIGNED}\nOrigin: Other\n");
+        assert!(verify(&more, "x", &TRUSTED, now).map_or(true, |t| !t.contains("Other")));
+        let past = UNIX_EPOCH + Duration::from_secs(1_500_000_000);
+        assert!(why(SIGNED, &TRUSTED, past).contains("future"));
+    }
+
+    #[test]
+    fn each_trusted_key_is_in_the_keyring() {
+        assert_eq!(keys(&TRUSTED).unwrap().len(), TRUSTED.len());
+    }
 }

@@ -5,9 +5,9 @@ use crate::layer::paths::{APART, ASIDE, ETC, within};
 use std::collections::BTreeMap;
 
 /// Folders with thousands of files, linked as one.
-const WHOLE: [&str; 14] = [
+const WHOLE: [&str; 10] = [
     "share/zoneinfo", "share/keymaps", "share/consolefonts", "share/consoletrans", "share/terminfo", "lib/terminfo", "share/i18n", "share/X11/xkb",
-    "share/perl", "share/perl5", "share/mime", "lib/modules", "share/vim", "share/locale",
+    "share/tabset", "lib/modules",
 ];
 
 /// The links of a view of `names`: path in the view and target (absolute, in the guest's /usr), sorted. Names that

@@ -316,7 +316,7 @@ impl<W: Write + Seek> Merge<W> {
             }
         }
         for (package, link, path) in tables::ALTERNATIVES {
-            if self.manifest.packages.contains_key(package) {
+            if self.manifest.packages.get(package).is_some_and(|p| p.files.iter().any(|f| f == path)) {
                 offer(link.into(), path.into(), 10, package);
             }
         }

@@ -76,6 +76,7 @@ pub(crate) fn place(path: &str, package: &str, apart: Option<&str>) -> Place {
     };
     match apart {
         None => Place::Usr(inner),
+        Some(_) if inner.is_empty() => Place::Usr(inner),
         Some(name) => Place::Usr(format!("{APART}/{name}/{inner}")),
     }
 }
@@ -251,6 +252,7 @@ mod tests {
         ] {
             assert_eq!(at(from), to, "{from}");
         }
+        assert_eq!(place("usr", "p", Some("p")), Place::Usr(String::new()));
         assert_eq!(place("usr/bin/x", "p", Some("p")), Place::Usr("share/nbv/apart/p/bin/x".into()));
     }
 

@@ -37,11 +37,7 @@ pub(crate) const MODES: [(&str, &str, u16); 1] = [
 ];
 
 /// Alternatives whose registration in the scripts has variables in it: package, link, program.
-pub(crate) const ALTERNATIVES: [(&str, &str, &str); 12] = [
-    ("vim-tiny", "bin/vi", "bin/vim.tiny"),
-    ("vim-basic", "bin/vi", "bin/vim.basic"),
-    ("vim", "bin/vim", "bin/vim.basic"),
-    ("vim", "bin/vi", "bin/vim.basic"),
+pub(crate) const ALTERNATIVES: [(&str, &str, &str); 25] = [
     ("iptables", "bin/iptables", "bin/iptables-nft"),
     ("iptables", "bin/ip6tables", "bin/ip6tables-nft"),
     ("iptables", "bin/iptables-save", "bin/iptables-nft-save"),
@@ -49,5 +45,22 @@ pub(crate) const ALTERNATIVES: [(&str, &str, &str); 12] = [
     ("iptables", "bin/ip6tables-save", "bin/ip6tables-nft-save"),
     ("iptables", "bin/ip6tables-restore", "bin/ip6tables-nft-restore"),
     ("nodejs", "bin/js", "bin/nodejs"),
-    ("telnet", "bin/telnet", "bin/telnet.netkit"),
+    ("php8.4-cli", "bin/php", "bin/php8.4"),
+    ("php8.2-cli", "bin/php", "bin/php8.2"),
+    ("php8.4-phpdbg", "bin/phpdbg", "bin/phpdbg8.4"),
+    ("php8.4-cgi", "bin/php-cgi", "bin/php-cgi8.4"),
+    ("php8.2-cgi", "bin/php-cgi", "bin/php-cgi8.2"),
+    ("php8.4-fpm", "bin/php-fpm", "bin/php-fpm8.4"),
+    ("php8.2-fpm", "bin/php-fpm", "bin/php-fpm8.2"),
+    ("openjdk-21-jre-headless", "bin/java", "lib/jvm/java-21-openjdk-amd64/bin/java"),
+    ("openjdk-21-jre-headless", "bin/java", "lib/jvm/java-21-openjdk-arm64/bin/java"),
+    ("openjdk-21-jre-headless", "bin/java", "lib/jvm/java-21-openjdk-riscv64/bin/java"),
+    ("openjdk-17-jre-headless", "bin/java", "lib/jvm/java-17-openjdk-i386/bin/java"),
+    ("openjdk-21-jre-headless", "bin/keytool", "lib/jvm/java-21-openjdk-amd64/bin/keytool"),
+    ("openjdk-17-jre-headless", "bin/keytool", "lib/jvm/java-17-openjdk-i386/bin/keytool"),
+    ("openjdk-21-jdk-headless", "bin/javac", "lib/jvm/java-21-openjdk-amd64/bin/javac"),
+    ("openjdk-21-jdk-headless", "bin/jar", "lib/jvm/java-21-openjdk-amd64/bin/jar"),
+    ("openjdk-17-jdk-headless", "bin/javac", "lib/jvm/java-17-openjdk-i386/bin/javac"),
+    ("openjdk-17-jdk-headless", "bin/jar", "lib/jvm/java-17-openjdk-i386/bin/jar"),
+    ("pinentry-curses", "bin/pinentry", "bin/pinentry-curses"),
 ];
