@@ -28,7 +28,7 @@ pub struct Host {
     pub current_dir: PathBuf,
     /// `NIXOS_BUILD_VMS_STATE_DIR`, which a command of `--wait-ready` has.
     pub state_dir: Option<PathBuf>,
-    /// Whether standard error is a terminal that wants colours.
+    /// Whether standard output is a terminal that wants colours.
     pub has_colour: bool,
 }
 
@@ -51,7 +51,7 @@ impl Host {
             exe: std::env::current_exe()?,
             current_dir: std::env::current_dir()?,
             state_dir: std::env::var_os(STATE_DIR_VARIABLE).map(PathBuf::from),
-            has_colour: std::io::stderr().is_terminal() && !is_set("NO_COLOR") && std::env::var_os("TERM").is_none_or(|term| term != "dumb"),
+            has_colour: std::io::stdout().is_terminal() && !is_set("NO_COLOR") && std::env::var_os("TERM").is_none_or(|term| term != "dumb"),
         })
     }
 }

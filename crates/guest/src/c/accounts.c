@@ -225,7 +225,8 @@ static void write_shadow(u32 gid) {
         if (!had || (!mutable_users && e->declared)) {
             char *said = said_password(e, !had);
             if (said) e->shadow = said;
-            else if (!had || !mutable_users) e->shadow = "!";
+            // No password fits `*`, as with the `!` of NixOS; but sshd without PAM (the private one) takes `!` for a closed account.
+            else if (!had || !mutable_users) e->shadow = "*";
         }
         if (!had) {
             // last change, then what is not said, the day from which it is closed, reserved
