@@ -95,13 +95,6 @@ in
 
     systemd = {
       packages = words "systemd udev systemd-sysv libnss-myhostname? libnss-systemd?";
-      drop = [ "lib/systemd/system" "lib/systemd/user" "lib/systemd/system-generators" "lib/systemd/user-generators" ];
-      links = {
-        "example/systemd/system" = "/usr/share/nbv/systemd/system";
-        "example/systemd/user" = "/usr/share/nbv/systemd/user";
-        "example/tmpfiles.d" = "/usr/share/nbv/tmpfiles.d";
-        "example/sysctl.d" = "/usr/share/nbv/sysctl.d";
-      };
       passthru =
         lib.genAttrs [
           "withApparmor" "withBootloader" "withCoredump" "withCryptsetup" "withHomed" "withImportd" "withMachined" "withOomd"
