@@ -7,6 +7,7 @@
 use crate::accesses::Accesses;
 use nbv_nix_formats::hash::{encode_base16, sha256};
 use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
 use std::fs;
 use std::io::Write;
 use std::path::{Path, PathBuf};
@@ -16,10 +17,21 @@ use std::path::{Path, PathBuf};
 pub(crate) struct Entry {
     /// What it asked of the host.
     pub(crate) accesses: Accesses,
+    /// The pins that it used.
+    pub(crate) pins: PinsUsed,
     /// Store path of the result.
     pub(crate) result: String,
     /// What the user was warned of.
     pub(crate) warnings: Vec<String>,
+}
+
+/// The pins that a build used.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct PinsUsed {
+    /// The file of pins and the digest of its text.
+    pub(crate) file: Option<(PathBuf, String)>,
+    /// Without a file: the index of each system.
+    pub(crate) indices: BTreeMap<String, String>,
 }
 
 /// A place for one set of arguments.
@@ -76,7 +88,7 @@ mod tests {
         assert_ne!(slot(&["ab", ""]).path, slot(&["a", "b"]).path);
         let mut accesses = Accesses::default();
         accesses.add(crate::accesses::Access::Env(vec![0xff]), || "x".into());
-        slot(&["a"]).write(&Entry { accesses: accesses.clone(), result: "/nix/store/r".into(), warnings: vec!["w".into()] });
+        slot(&["a"]).write(&Entry { accesses: accesses.clone(), pins: PinsUsed::default(), result: "/nix/store/r".into(), warnings: vec!["w".into()] });
         let entry = slot(&["a"]).read().unwrap();
         assert_eq!((entry.accesses, entry.result.as_str()), (accesses, "/nix/store/r"));
         fs::write(&slot(&["a"]).path, "{").unwrap();

@@ -75,8 +75,7 @@ pub fn instantiate(world: &Arc<HostWorld>, request: Request<'_>, progress: &dyn 
             return Err(nbv_store::BuildError::Interrupted.into());
         }
         result.map_err(|error| {
-            if let Some(failed) = world.take_build_error() {
-                let mut told: Error = failed.into();
+            if let Some(mut told) = world.take_build_error() {
                 told.diagnostics.push(error.into_diagnostic());
                 told.sources = ev.sources().clone();
                 return told;

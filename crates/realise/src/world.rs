@@ -8,10 +8,11 @@
 //! Not here: evaluation; what is built.
 
 use crate::accesses::{self, Access, Accesses};
+use crate::error::Error;
 use crate::library;
 use nbv_eval::{FileKind, MessageKind, World, WorldError};
 use nbv_nix_formats::Derivation;
-use nbv_store::{BuildError, Event, Graph, Progress, Source, Store, add_source};
+use nbv_store::{Event, Graph, Progress, Source, Store, add_source};
 use std::collections::BTreeMap;
 use std::fs;
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
@@ -20,7 +21,7 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock};
 
 /// Builds outputs of derivations of a graph for evaluation (import from derivation).
-pub type Builder = Box<dyn Fn(&Graph, &[&str]) -> Result<(), BuildError> + Send + Sync>;
+pub type Builder = Box<dyn Fn(&Graph, &[&str]) -> Result<(), Error> + Send + Sync>;
 
 /// Downloads a URL; the error is one line.
 pub type Fetcher = Box<dyn Fn(&str) -> Result<Vec<u8>, String> + Send + Sync>;
@@ -37,7 +38,7 @@ pub struct HostWorld {
     builder: OnceLock<Builder>,
     fetcher: OnceLock<Fetcher>,
     /// Why the last build for evaluation failed.
-    failure: Mutex<Option<BuildError>>,
+    failure: Mutex<Option<Error>>,
 }
 
 /// Where a path of evaluation is.
@@ -101,7 +102,7 @@ impl HostWorld {
     }
 
     /// Why a build that evaluation asked for failed, once.
-    pub fn take_build_error(&self) -> Option<BuildError> {
+    pub fn take_build_error(&self) -> Option<Error> {
         lock(&self.failure).take()
     }
 
