@@ -91,6 +91,11 @@ in
   testOptionsDescribed =
     let options = import ../nixos/lib/options-doc.nix { hostSystem = "x86_64-linux"; }; in
     is [ (map (o: o.name) (lib.filter (o: o.description == "") options)) (lib.length options > 1000) ] [ [ ] true ];
+  testUnitPackages =
+    let
+      m = machine ({ pkgs, ... }: { systemd.packages = [ pkgs.hello ]; systemd.services.x.serviceConfig.Nice = 1; });
+    in
+    is [ (entry "x.service" m).dropin (lib.any (e: lib.hasSuffix "/lib/systemd/system" (e.tree or "")) m.system.build.units.drvAttrs.entries) ] [ "x.service.d/overrides.conf" true ];
   testResolution = is (lib.hasInfix "hosts:     files myhostname dns" (machine { }).environment.etc."nsswitch.conf".text) true;
   testToplevel = is (lib.all (n: lib.any (e: e.name == n) (machine { }).system.build.toplevel.drvAttrs.entries) [ "init" "activate" "activate.manifest" "etc" "sw" "systemd" "kernel-params" "nixos-version" "system" "bin/switch-to-configuration" ]) true;
 }

@@ -81,7 +81,7 @@ rec {
   makeUnit = name: unit: pkgs.writeTextDir name (if unit.text == null then "" else unit.text);
 
   # Entries of the folder of units. `upstream`: names of units of systemd's own that are in effect; `from`: their folder.
-  unitEntries = { units, upstream, upstreamWants ? [ ], from, packages ? [ ] }:
+  unitEntries = { units, upstream, upstreamWants ? [ ], from, packages ? [ ], packageFolders ? [ "etc/systemd/system" "lib/systemd/system" ] }:
     let
       isUpstream = lib.genAttrs upstream (_: true);
       install = name: unit:
@@ -94,7 +94,9 @@ rec {
         (if !unit.enable then [ { inherit name; path = "/dev/null"; } ]
         else if unit.text == null then [ ]
         else if dropin then [ { name = "${name}.d/overrides.conf"; inherit (unit) text; } ]
-        else [ { inherit name; inherit (unit) text; } ])
+        else if packages == [ ] then [ { inherit name; inherit (unit) text; } ]
+        # a unit of one of the packages is not known before the build
+        else [ { inherit name; inherit (unit) text; dropin = "${name}.d/overrides.conf"; } ])
         ++ (if unit.enable then
           map (alias: { name = alias; path = name; }) unit.aliases
           ++ concatMap
@@ -121,5 +123,8 @@ rec {
       # two units may be asked for by one name; the first stands
       unique = entries: lib.attrValues (lib.listToAttrs (map (e: { inherit (e) name; value = e; }) entries));
     in
-    unique (base ++ own);
+    unique (base ++ own)
+    ++ concatMap
+      (p: map (sub: { name = ""; tree = "${p}/${sub}"; }) packageFolders)
+      packages;
 }

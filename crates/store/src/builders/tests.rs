@@ -112,6 +112,24 @@ fn link_farm_makes_links_files_and_copies() {
 }
 
 #[test]
+fn link_farm_links_trees_and_moves_what_they_have() {
+    let mut bench = Bench::new();
+    let (drv, out) = bench.package("units", &[("lib/a.service", "a"), ("lib/b.service", "b"), ("lib/a.service.d/x.conf", "x")]);
+    let farm = bench.made("farm", "link-farm", &json!({ "entries": [
+        { "name": "", "tree": format!("{out}/lib") },
+        { "name": "", "tree": format!("{out}/none") },
+        { "name": "a.service", "text": "more", "dropin": "a.service.d/overrides.conf" },
+        { "name": "c.service", "text": "c", "dropin": "c.service.d/overrides.conf" },
+        { "name": "b.service", "path": "/dev/null" },
+    ] }), &[&drv]);
+    assert_eq!(target(&farm.join("a.service")), format!("{out}/lib/a.service"));
+    assert_eq!(target(&farm.join("a.service.d/x.conf")), format!("{out}/lib/a.service.d/x.conf"));
+    assert_eq!(std::fs::read_to_string(farm.join("a.service.d/overrides.conf")).unwrap(), "more");
+    assert_eq!(std::fs::read_to_string(farm.join("c.service")).unwrap(), "c");
+    assert_eq!(target(&farm.join("b.service")), "/dev/null");
+}
+
+#[test]
 fn link_farm_refuses_what_cannot_be() {
     let mut bench = Bench::new();
     let twice = json!({ "entries": [{ "name": "a", "text": "x" }, { "name": "a", "path": "/y" }] });

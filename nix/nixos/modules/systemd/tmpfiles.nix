@@ -88,7 +88,13 @@ in
         "L /var/run - - - - /run"
         "L /var/lock - - - - /run/lock"
       ];
-      environment.etc."tmpfiles.d/00-nixos.conf".text = text;
+      environment.etc =
+        if cfg.packages == [ ] then { "tmpfiles.d/00-nixos.conf".text = text; }
+        else {
+          "tmpfiles.d".source = pkgs.nbvFarm "tmpfiles.d" (
+            [ { name = "00-nixos.conf"; inherit text; } ]
+            ++ map (p: { name = ""; tree = "${p}/lib/tmpfiles.d"; }) cfg.packages);
+        };
       system.activation.manifest = lib.mkOrder 700 (map
         (f: [ "tmpfile" (plainType (elemAt f 0)) (elemAt f 1) (elemAt f 2) (elemAt f 3) (elemAt f 4) (elemAt f 6) ])
         byActivation);
@@ -100,11 +106,6 @@ in
     (lib.mkIf (lib.any hasAge (filter (f: !(elem (elemAt f 1) [ "/tmp" "/var/tmp" ])) parsed)) {
       systemd.additionalUpstreamSystemUnits = [ "systemd-tmpfiles-clean.timer" "systemd-tmpfiles-clean.service" ];
       systemd.upstreamWants = [ "timers.target.wants/systemd-tmpfiles-clean.timer" ];
-    })
-    (lib.mkIf (cfg.packages != [ ]) {
-      environment.etc = lib.listToAttrs (map
-        (p: { name = "tmpfiles.d/${lib.getName p}.conf"; value.source = "${p}/lib/tmpfiles.d/${lib.getName p}.conf"; })
-        cfg.packages);
     })
   ];
 }

@@ -50,7 +50,7 @@ in
   config = {
     system.build.units = pkgs.nbvFarm "system-units" (
       sdLib.unitEntries {
-        inherit (cfg) units;
+        inherit (cfg) units packages;
         inherit from;
         upstream = lib.unique names;
         upstreamWants = map (w: { name = w; path = "../${baseNameOf w}"; }) cfg.upstreamWants;

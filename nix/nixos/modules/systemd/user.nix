@@ -69,6 +69,8 @@ in
     environment.etc = {
       "systemd/user".source = pkgs.nbvFarm "user-units" (sdLib.unitEntries {
         inherit (cfg) units;
+        inherit (config.systemd) packages;
+        packageFolders = [ "etc/systemd/user" "lib/systemd/user" ];
         inherit from;
         upstream = lib.unique ([
           "basic.target" "default.target" "exit.target" "graphical-session-pre.target" "graphical-session.target" "paths.target"
