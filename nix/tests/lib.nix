@@ -108,5 +108,13 @@ in
   testMakeOverridable = is (let f = lib.makeOverridable ({ a, b ? 2 }: { sum = a + b; }); in [ (f { a = 1; }).sum ((f { a = 1; }).override { b = 10; }).sum ]) [ 3 11 ];
   testCallPackage = is ((lib.callPackageWith { a = 1; b = 2; } ({ a, c }: { v = a + c; }) { c = 5; }).v) 6;
   testScope = is (let s = lib.makeScope lib.callPackageWith (self: { a = 1; b = self.callPackage ({ a }: { v = a; }) { }; }); in (s.overrideScope (final: prev: { a = 7; })).b.v) 7;
+  testFileset = is
+    (let s = lib.fileset.toSource { root = ./.; fileset = lib.fileset.difference (lib.fileset.unions [ ./lib.nix ./types.nix ]) ./types.nix; }; in
+    map (f: s.filter (toString f) "regular") [ ./lib.nix ./types.nix ./modules.nix ])
+    [ true false false ];
+  testFilesetFilter = is
+    (let s = lib.fileset.toSource { root = ./.; fileset = lib.fileset.fileFilter (f: f.hasExt "nix" && f.name != "types.nix") ./.; }; in
+    [ (s.filter (toString ./lib.nix) "regular") (s.filter (toString ./types.nix) "regular") ])
+    [ true false ];
   testNearest = is (lib.diagnostics.nearest "opensh" [ "openssh" "httpd" "openvpn" ]) [ "openssh" ];
 }

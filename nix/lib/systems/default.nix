@@ -183,6 +183,9 @@ rec {
   inherit elaborate;
   systemEquals = a: b: (elaborate a).system == (elaborate b).system && (elaborate a).config == (elaborate b).config;
   equals = systemEquals;
+  # Which processor features go with which architecture name of a compiler: none are looked at here.
+  architectures = { features = { default = [ ]; }; inferiors = { }; };
+  platforms = { pc = { linux-kernel.target = "bzImage"; }; select = _: { }; };
   flakeExposed = [ "x86_64-linux" "aarch64-linux" "i686-linux" "riscv64-linux" ];
   parse = {
     mkSystemFromString = parseSystem;
