@@ -98,10 +98,10 @@ impl<'h> Evaluator<'h> {
     }
 
     fn load_file(&self, path: &Path, extra: Option<&ExtraScope<'h>>) -> EvalResult<Value<'h>> {
-        let text = self
-            .world()
-            .read_file(path)
-            .map_err(|e| self.io_error("cannot read", path, e))?;
+        let text = match crate::builtins::core_file(path) {
+            Some(text) => text.to_vec(),
+            None => self.world().read_file(path).map_err(|e| self.io_error("cannot read", path, e))?,
+        };
         self.record_file(path);
         let base = path.parent().unwrap_or(Path::new("/"));
         let code = self.load(Origin::File(path.to_owned()), &text, base, extra)?;
@@ -133,6 +133,9 @@ impl<'h> Evaluator<'h> {
         let resolved = || self.shared.resolved.lock().unwrap_or_else(|e| e.into_inner());
         if let Some(known) = resolved().get(path) {
             return Ok(known.clone());
+        }
+        if crate::builtins::core_file(path).is_some() {
+            return Ok(path.to_owned());
         }
         let mut at = path.to_owned();
         let world = self.world();
@@ -236,7 +239,14 @@ impl<'h> Evaluator<'h> {
                     let symbol = self.intern(name.as_bytes());
                     match attrs.get(symbol) {
                         Some(attr) => self.force(attr.value)?,
-                        None => return Err(self.missing_attribute(attrs, symbol).note(format!("in the selection path `{path}`"))),
+                        None => {
+                            let names: Vec<_> = attrs.as_slice().iter().map(|a| self.display(a.name)).collect();
+                            let e = missing(format!("attribute `{name}` in selection path `{path}` not found"));
+                            return Err(match nbv_diag::did_you_mean(&name, names.iter().map(|n| &**n)) {
+                                Some(hint) => e.hint(hint),
+                                None => e,
+                            });
+                        }
                     }
                 }
                 View::List(items) => match name.parse::<usize>().ok().map(|i| items.get(i)) {

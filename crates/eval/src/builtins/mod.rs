@@ -40,8 +40,13 @@ pub(crate) use paths::{copy_to_store, realise_context};
 pub(crate) use state::State;
 use state::lock;
 
-/// Folder that holds the files of `<nix/...>`; the world answers for it.
-pub const CORE_FILES: &str = "/__corepkgs__";
+/// Folder that the files of `<nix/...>` seem to be in; they are part of the program.
+const CORE_FILES: &str = "/__corepkgs__";
+
+/// Content of a file of `<nix/...>`.
+pub(crate) fn core_file(path: &std::path::Path) -> Option<&'static [u8]> {
+    (path.strip_prefix(CORE_FILES).ok()?.to_str()? == "fetchurl.nix").then_some(include_bytes!("nix/fetchurl.nix"))
+}
 
 /// Constants that are values, not functions.
 fn constants<'h>(ev: &Evaluator<'h>) -> Vec<(&'static str, Value<'h>)> {
