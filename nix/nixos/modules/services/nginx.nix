@@ -231,8 +231,8 @@ let
     optionalString given.forceSSL "server {\n${concatMapStrings (listenLine given) plain}${names}location / { return 301 https://$host$request_uri; }\n}\n"
     + "server {\n${concatMapStrings (listenLine given) served}${names}"
     + optionalString (tlsOf given) ''
-      ssl_certificate ${given.sslCertificate};
-      ssl_certificate_key ${given.sslCertificateKey};
+      ssl_certificate ${toString given.sslCertificate};
+      ssl_certificate_key ${toString given.sslCertificateKey};
     ''
     + optionalString (given.sslTrustedCertificate != null) "ssl_trusted_certificate ${given.sslTrustedCertificate};\n"
     + (if given.root != null then "root ${given.root};\n" else "root ${cfg.package}/html;\n")

@@ -77,8 +77,8 @@ let
       ${concatMapStrings (alias: "ServerAlias ${alias}\n") host.serverAliases}${optionalString (admin != null) "ServerAdmin ${admin}\n"}${
         optionalString tls ''
           SSLEngine on
-          SSLCertificateFile "${host.sslServerCert}"
-          SSLCertificateKeyFile "${host.sslServerKey}"
+          SSLCertificateFile "${toString host.sslServerCert}"
+          SSLCertificateKeyFile "${toString host.sslServerKey}"
           ${optionalString (host.sslServerChain != null) "SSLCertificateChainFile \"${host.sslServerChain}\"\n"}${optionalString host.http2 "Protocols h2 http/1.1\n"}''
       }${accessLog host}${optionalString cfg.logPerVirtualHost "ErrorLog \"${cfg.logDir}/error-${host.hostName}.log\"\n"}${
         if redirected then
