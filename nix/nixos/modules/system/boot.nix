@@ -89,7 +89,7 @@ in
         cfg.kernel.sysctl)))
       (lib.mkIf cfg.tmp.useTmpfs (lib.mkOrder 350 [ [ "mount" "tmpfs" "/tmp" "tmpfs" "mode=1777,nosuid,nodev,size=${toString cfg.tmp.tmpfsSize}" ] ]))
       (lib.mkIf cfg.tmp.cleanOnBoot (lib.mkOrder 360 [ [ "tmpfile" "D" "/tmp" "1777" "root" "root" "" ] ]))
-      (lib.mkIf (cfg.postBootCommands != "") (lib.mkOrder 2500 [ [ "script" "postBootCommands" "${pkgs.writeShellScript "local-cmds" cfg.postBootCommands}" ] ]))
+      (lib.mkIf (cfg.postBootCommands != "") (lib.mkOrder 2500 [ [ "script" "postBootCommands" "${pkgs.writeShellScript "local-cmds" "[ \"$NIXOS_ACTION\" = boot ] || exit 0\n${cfg.postBootCommands}"}" ] ]))
     ];
   };
 }

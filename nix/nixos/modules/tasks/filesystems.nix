@@ -91,7 +91,7 @@ in
                   ${pkgs.util-linux}/bin/fallocate -l ${toString s.size}M ${s.device} && chmod 0600 ${s.device} && ${pkgs.util-linux}/bin/mkswap ${s.device}
                 fi
               ''}
-              ${pkgs.util-linux}/bin/swapon ${lib.optionalString (s.priority != null) "-p ${toString s.priority} "}${s.device}
+              grep -q '^${s.device} ' /proc/swaps || ${pkgs.util-linux}/bin/swapon ${lib.optionalString (s.priority != null) "-p ${toString s.priority} "}${s.device}
             '')
             swaps)}"
         ]
