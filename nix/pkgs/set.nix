@@ -42,9 +42,13 @@ let
         text = self.writeText;
       };
       languages = import ./languages.nix { inherit lib index make self; };
+      # What the suite lacks is no attribute: the error then is at the place that asks for it.
+      available = builtins.all views.has;
     in
-    lib.mapAttrs (name: debian: make { pname = name; packages = special.words debian; }) (import ./names.nix)
-    // lib.mapAttrs (name: spec: make ({ pname = name; } // spec)) special.packages
+    lib.mapAttrs (name: packages: make { inherit packages; pname = name; }) (
+      lib.filterAttrs (_: available) (lib.mapAttrs (_: special.words) (import ./names.nix))
+    )
+    // lib.mapAttrs (name: spec: make ({ pname = name; } // spec)) (lib.filterAttrs (_: spec: available spec.packages) special.packages)
     // {
       inherit (languages) python3 python3Minimal;
       python = self.python3;

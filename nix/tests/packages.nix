@@ -13,7 +13,7 @@ in
   testSystem = is [ pkgs.bash.system old.bash.system ] [ "x86_64-linux" "i686-linux" ];
   testMissing = is (pkgs ? grafana) false;
 
-  testLacking = fails pkgs.powerdns.name;
+  testLacking = is [ (pkgs ? powerdns) (pkgs ? postgresql) ] [ false false ];
   testUnsupported = fails (import ../pkgs { system = "z80-cpm"; }).bash;
   testCross = fails (import ../pkgs { localSystem = "x86_64-linux"; crossSystem = "i686-linux"; }).bash;
   testLinks = is (links pkgs.apacheHttpd).modules "/usr/lib/apache2/modules";
