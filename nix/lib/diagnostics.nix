@@ -17,11 +17,14 @@ rec {
 
   # Where a definition { file; pos ? null; value; } stands.
   where = def:
-    let pos = def.pos or null; in
+    let pos = posOf [ def ]; in
     if pos != null then showPos pos else def.file or "<unknown-file>";
+  # The first place among definitions. Sets that functions of this folder made (setAttrByPath) have their place here,
+  # which helps nobody.
   posOf = defs:
-    let found = filter (d: d.pos or null != null) defs; in
+    let found = filter (d: d.pos or null != null && !(lib.hasPrefix folder d.pos.file)) defs; in
     if found == [ ] then null else (builtins.head found).pos;
+  folder = toString ./. + "/";
 
   # A value in words, looking at its outermost shape only.
   describe = v:

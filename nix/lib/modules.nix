@@ -361,12 +361,11 @@ let
           normal = concatMap
             (d:
               if hasProperty d.value then
-                map
-                  (value: {
-                    inherit (d) file;
-                    inherit value;
-                    pos = d.pos or null;
-                  })
+                concatMap
+                  (value:
+                    if isAttrs value && value._type or "" == "definition" then
+                      [ { inherit (value) file value; pos = value.pos or null; } ]
+                    else [ { inherit (d) file; inherit value; pos = d.pos or null; } ])
                   (addErrorContext "while evaluating definitions from ${where d}" (dischargeProperties d.value))
               else [ d ])
             defs;
@@ -628,7 +627,15 @@ let
     };
   mkAliasAndWrapDefinitions = wrap: option: mkIf option.isDefined (wrap (mkMerge option.definitions));
   mkAliasAndWrapDefsWithPriority = wrap: option:
-    mkIf option.isDefined (wrap (mkMerge (map (mkOverride option.highestPrio) option.definitions)));
+    mkIf option.isDefined (wrap (mkMerge (map
+      (d: {
+        # errors point to the definition that was written
+        _type = "definition";
+        inherit (d) file;
+        pos = d.pos or null;
+        value = mkOverride option.highestPrio d.value;
+      })
+      option.definitionsWithLocations)));
 in
 rec {
   inherit

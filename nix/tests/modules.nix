@@ -71,6 +71,9 @@ in
   testRenameWarns = is (builtins.length (eval [ { imports = [ (lib.mkRenamedOptionModule [ "old" ] [ "new" ]) ]; options.new = mkOption { default = 1; }; options.warnings = mkOption { default = [ ]; type = types.listOf types.str; }; } { old = 5; } ]).warnings) 1;
   testAlias = is (let c = eval [ { imports = [ (lib.mkAliasOptionModule [ "alias" ] [ "real" ]) ]; options.real = mkOption { type = types.int; }; } { alias = 3; } ]; in [ c.alias c.real ]) [ 3 3 ];
   testAliasPriority = is (eval [ { imports = [ (lib.mkAliasOptionModule [ "alias" ] [ "real" ]) ]; options.real = mkOption { type = types.int; }; } { alias = mkForce 3; real = 4; } ]).real 3;
+  testAliasPlace =
+    let o = (evalModules { modules = [ { imports = [ (lib.mkAliasOptionModule [ "alias" ] [ "real" ]) ]; options.real = mkOption { type = types.int; }; } { alias = 3; } ]; }).options.real; in
+    is (map (d: baseNameOf (dirOf d.pos.file)) o.definitionsWithLocations) [ "tests" ];
   testRemoved =
     is
       (map (a: a.assertion) (eval [ { imports = [ (lib.mkRemovedOptionModule [ "gone" ] "Use x.") ]; options.assertions = mkOption { type = types.listOf types.unspecified; default = [ ]; }; } { gone = 1; } ]).assertions)

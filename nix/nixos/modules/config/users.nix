@@ -173,6 +173,8 @@ in
         };
       }) (lib.filterAttrs (_: u: u.enable && u.packages != [ ]) cfg.users)
       // lib.optionalAttrs (cfg.motd != null) { motd.text = cfg.motd; };
+    # Shells are named by their place in the system's path.
+    environment.systemPackages = lib.unique (filter types.shellPackage.check (map (u: u.shell) enabled));
     environment.profiles = [ "$HOME/.nix-profile" "/etc/profiles/per-user/$USER" ];
     system.activation.manifest = lib.mkOrder 100 (
       [ [ "mutable" (lib.boolToYesNo cfg.mutableUsers) ] ]
