@@ -66,5 +66,6 @@ in
   testRedis = is ((machine { services.redis.servers.x.enable = true; }).systemd.services ? redis-x) true;
   testDnsmasq = is (machine { services.dnsmasq.enable = true; }).networking.nameservers [ "127.0.0.1" ];
   testSudo = is (has "%wheel ALL=(ALL:ALL) NOPASSWD:SETENV: ALL" (machine { security.sudo.wheelNeedsPassword = false; }).environment.etc.sudoers.text) true;
+  testEtcOfPackages = is (lib.any (lib.hasPrefix "tmpfile L? /etc/lynx ") (manifest ({ pkgs, ... }: { environment.systemPackages = [ pkgs.lynx ]; }))) true;
   testGetty = is ((machine { services.getty.consoles = [ "hvc0" ]; }).systemd.services ? getty-hvc0) true;
 }

@@ -6,6 +6,7 @@
   ./networking/names.nix
   ./networking/nat.nix
   ./networking/nftables.nix
+  ./programs/etc.nix
   ./programs/packages.nix
   ./programs/ssh.nix
   ./security/sudo.nix
