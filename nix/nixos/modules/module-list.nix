@@ -7,6 +7,7 @@
   ./config/shells.nix
   ./config/system-path.nix
   ./config/users.nix
+  ./misc/accepted.nix
   ./misc/assertions.nix
   ./misc/ids.nix
   ./misc/meta.nix
