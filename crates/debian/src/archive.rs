@@ -206,9 +206,13 @@ impl Archive {
             Err(_) => {
                 self.progress.event(Event::Index { system: system.nix, bytes: size });
                 let plain = format!("{mirror}/dists/{}/{name}", system.suite);
-                let url = if release.by_hash { by_hash(&mirror, system, hash) } else { plain };
-                let xz = self.client.get(&url, size)?;
-                self.store_index(&url, &xz, hash, system, &release.date)?
+                // by its hash, so that an update of the mirror meanwhile does no harm; not all mirrors keep those
+                let fetched = match release.by_hash.then(|| self.client.get(&by_hash(&mirror, system, hash), size)) {
+                    Some(Ok(xz)) => xz,
+                    None | Some(Err(DebianError::Status { .. })) => self.client.get(&plain, size)?,
+                    Some(Err(e)) => return Err(e),
+                };
+                self.store_index(&plain, &fetched, hash, system, &release.date)?
             }
         };
         files::write(current, format!("{hash} {}", release.date).as_bytes())?;

@@ -25,7 +25,7 @@ pub enum DebianError {
     Short { url: String, expected: u64, found: u64 },
     #[error("{what}: {source}")]
     Io { what: String, source: std::io::Error },
-    #[error("no space left on the disk that has {path} (while writing {what}); nothing half made was kept")]
+    #[error("no space left on the disk that has {} (while {what} it)", .path.display())]
     DiskFull { path: PathBuf, what: String },
     #[error("the signature of {url} is not good: {why}")]
     Signature { url: String, why: String },
@@ -46,8 +46,23 @@ pub enum DebianError {
     NoKernel { system: String, why: String },
     #[error("cancelled")]
     Cancelled,
+    #[error("no space left on the disk that the layer is written to ({what})")]
+    LayerDiskFull { what: String },
     #[error(transparent)]
-    Image(#[from] nbv_image::ImageError),
+    Image(nbv_image::ImageError),
+}
+
+impl From<nbv_image::ImageError> for DebianError {
+    fn from(e: nbv_image::ImageError) -> DebianError {
+        match e {
+            nbv_image::ImageError::Io { what, source } if disk_full(&source) => DebianError::LayerDiskFull { what },
+            other => DebianError::Image(other),
+        }
+    }
+}
+
+fn disk_full(e: &std::io::Error) -> bool {
+    matches!(e.raw_os_error(), Some(libc::ENOSPC | libc::EDQUOT))
 }
 
 pub type Result<T, E = DebianError> = std::result::Result<T, E>;
@@ -57,7 +72,7 @@ impl DebianError {
     pub fn io(what: impl Into<String>, path: &std::path::Path) -> impl FnOnce(std::io::Error) -> DebianError {
         let (what, path) = (what.into(), path.to_path_buf());
         move |source| {
-            if matches!(source.raw_os_error(), Some(libc::ENOSPC | libc::EDQUOT)) {
+            if disk_full(&source) {
                 DebianError::DiskFull { path, what }
             } else {
                 DebianError::Io { what: format!("{what} {}", path.display()), source }

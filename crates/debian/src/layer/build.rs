@@ -167,10 +167,7 @@ fn finish<W: std::io::Write + std::io::Seek>(archive: &Archive, selection: &Sele
         let kernel = unpacking.join().unwrap_or_else(|_| Err(missing("unpacking it ended early")));
         (done, kernel)
     });
-    let (_, size) = image.map_err(|e| match e {
-        nbv_image::ImageError::Io { what, source } => DebianError::io(what, &out.join("layer.erofs"))(source),
-        other => other.into(),
-    })?;
+    let (_, size) = image?;
     let (kernel, format) = kernel?;
     write(&out.join("kernel"), &kernel)?;
     let dir = out.join("modules");
