@@ -6,6 +6,7 @@
   ./networking/names.nix
   ./networking/nat.nix
   ./networking/nftables.nix
+  ./networking/wireguard.nix
   ./programs/etc.nix
   ./programs/packages.nix
   ./programs/ssh.nix

@@ -75,7 +75,7 @@ let
       useDHCP = mkOption {
         type = types.nullOr types.bool;
         default = null;
-        description = "Accepted for NixOS' sake: the interface to the host gets its address without a client, segments have no DHCP server of their own.";
+        description = "true: ask a DHCP server on the interface. (The interface to the host gets its address without a client; segments have no server unless a machine runs one.)";
       };
       macAddress = mkOption {
         type = types.nullOr types.str;
@@ -212,6 +212,8 @@ let
   gateways = gatewayLine "4" cfg.defaultGateway ++ gatewayLine "6" cfg.defaultGateway6;
   # `ip -batch` does not take -4 and -6 within a line
   gatewayCommands = map (line: "${ip} ${line}") gateways;
+
+  asking = lib.filter (given: given.useDHCP == true && given.name != "eth0") all;
 
   made = bonds ++ bridges ++ vlans ++ macvlans;
   lines = made ++ lib.concatMap batch all;
@@ -356,7 +358,33 @@ in
       map (given: lib.nameValuePair "net.ipv4.conf.${given.name}.proxy_arp" 1) (lib.filter (given: given.proxyARP) all)
     );
 
-    systemd.services = lib.optionalAttrs needed {
+    users.users = lib.optionalAttrs (asking != [ ]) {
+      # Debian's client gives up its privileges to this user
+      _dhcpcd = {
+        isSystemUser = true;
+        group = "_dhcpcd";
+        home = "/var/lib/dhcpcd";
+      };
+    };
+    users.groups = lib.optionalAttrs (asking != [ ]) { _dhcpcd = { }; };
+
+    systemd.services = lib.optionalAttrs (asking != [ ]) {
+      dhcpcd = {
+        description = "DHCP client";
+        wantedBy = [ "multi-user.target" "network-online.target" ];
+        wants = [ "network.target" ];
+        after = [ "network-pre.target" "network-setup.service" ];
+        before = [ "network-online.target" ];
+        serviceConfig = {
+          ExecStart = "${pkgs.dhcpcd}/bin/dhcpcd --nobackground --nohook resolv.conf ${lib.concatMapStringsSep " " (given: given.name) asking}";
+          StateDirectory = "dhcpcd";
+          RuntimeDirectory = "dhcpcd";
+          Restart = "on-failure";
+          RestartSec = 2;
+        };
+      };
+    }
+    // lib.optionalAttrs needed {
       network-setup = {
         description = "Interfaces and routes";
         wantedBy = [ "multi-user.target" ];

@@ -49,6 +49,14 @@ in
           description = "Settings of /etc/gitconfig.";
         };
       };
+      zsh = {
+        enable = mkEnableOption "the shell zsh";
+        interactiveShellInit = mkOption {
+          type = types.lines;
+          default = "";
+          description = "Shell commands of interactive shells.";
+        };
+      };
       command-not-found.enable = mkOption {
         type = types.bool;
         default = false;
@@ -72,6 +80,13 @@ in
       (mkIf cfg.vim.enable {
         environment.systemPackages = [ cfg.vim.package ];
         environment.variables = mkIf cfg.vim.defaultEditor { EDITOR = lib.mkOverride 900 "vim"; };
+      })
+      (mkIf cfg.zsh.enable {
+        environment.systemPackages = [ pkgs.zsh ];
+        environment.shells = [ "/run/current-system/sw/bin/zsh" ];
+        # where Debian's zsh looks
+        environment.etc."zsh/zshenv".text = "if [ -z \"$__NIXOS_SET_ENVIRONMENT_DONE\" ]; then . /etc/set-environment; fi\n";
+        environment.etc."zsh/zshrc".text = "PROMPT='[%n@%m:%~]%# '\n${cfg.zsh.interactiveShellInit}";
       })
       (mkIf cfg.git.enable {
         environment.systemPackages = [ cfg.git.package ];
