@@ -28,6 +28,8 @@ const TAIL_LINES: usize = 20;
 const QUEUE: usize = 1024;
 /// How long a machine may take to power off, before patience.
 const STOP_DEADLINE: Duration = Duration::from_secs(30);
+/// What a machine says on its console when it will not come to life again, and has no other way to say it.
+const FATAL_WORDS: [&str; 2] = ["Kernel panic - not syncing", "systemd[1]: Freezing execution"];
 /// How long a kernel that panicked may take to say why and to end by itself.
 const PANIC_GRACE: Duration = Duration::from_secs(3);
 /// Restarts in a row without becoming ready, after which a machine has failed.
@@ -414,7 +416,7 @@ impl Dispatcher {
 
     fn line(&mut self, id: MachineId, line: String) {
         let state = &mut self.states[id.0];
-        if state.panic.is_none() && line.contains("Kernel panic - not syncing") {
+        if state.panic.is_none() && FATAL_WORDS.iter().any(|words| line.contains(words)) {
             state.panic = Some(line.trim().to_owned());
             state.kill_at = Some(Instant::now() + PANIC_GRACE);
         }
