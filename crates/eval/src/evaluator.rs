@@ -184,7 +184,7 @@ fn stack_limit() -> usize {
 }
 
 /// Stack for [`on_big_stack`]: deep recursion up to `max-call-depth` fits. Only touched pages cost memory.
-const BIG_STACK: usize = 512 << 20;
+pub(crate) const BIG_STACK: usize = 512 << 20;
 
 /// Runs a function on a thread with a stack large enough for the deepest evaluation.
 pub fn on_big_stack<T: Send>(f: impl FnOnce() -> T + Send) -> T {

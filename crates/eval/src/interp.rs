@@ -752,6 +752,9 @@ impl<'h> Evaluator<'h> {
                 }
                 View::Attrs(attrs) => {
                     let Some(functor) = attrs.get(sym::FUNCTOR) else { break Err(self.not_a_function(f, span)) };
+                    if let Err(e) = self.enter_call() {
+                        break Err(e.or_at(span));
+                    }
                     let this = self.cell(f);
                     let applied = self.force(functor.value).and_then(|g| self.call_at(g, &[this], span));
                     match applied.frame(span, || "while calling a functor (a set with `__functor`)".to_owned()) {

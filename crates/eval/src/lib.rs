@@ -75,11 +75,16 @@ mod load;
 mod node;
 pub mod number;
 mod ops;
+mod parallel;
 mod primop;
 mod print;
 pub mod regex;
 mod select;
 mod sym;
+#[cfg(test)]
+mod testing;
+#[cfg(test)]
+mod tests;
 mod value;
 mod world;
 pub mod xml;
