@@ -6,7 +6,7 @@ use crate::debian::{Bridge, Failed, primops};
 use crate::derive::{Made, Maker};
 use crate::error::{Error, Kind};
 use crate::instantiate::{Request, instantiate};
-use crate::layers::{self, Layers, archive_error};
+use crate::layers::{self, Layers, Memory, archive_error};
 use crate::lock::{self, Pins};
 use crate::world::{HostWorld, reason};
 use crate::{result, runner};
@@ -211,7 +211,8 @@ fn build_anew(
         archive.preload(system);
     }
     let world = Arc::new(HostWorld::new(store.clone(), options.env.clone(), options.time, progress.clone()));
-    allow_builds(&world, options, store, &archive, &pins.systems, progress);
+    let closures = Memory { folder: options.cache.clone(), program: runner::identity(&options.program)? };
+    allow_builds(&world, options, store, &archive, &pins.systems, &closures, progress);
     let failed: Failed = Arc::default();
     progress.event(Event::Step(&format!("evaluating {}", network.display())));
     let mut settings = Settings { nix_path: options.search_path.clone(), ..Settings::default() };
@@ -236,7 +237,7 @@ fn build_anew(
     let mut graph = world.graph();
     let systems: BTreeSet<String> = plan.machines.iter().map(|machine| machine.system.clone()).collect();
     let toplevels: Vec<&str> = evaluated.toplevels.values().map(String::as_str).collect();
-    let layers = layers::add(&mut graph, &toplevels, &systems, &archive, &pins.systems, store)?;
+    let layers = layers::add(&mut graph, &toplevels, &systems, &archive, &pins.systems, store, &closures)?;
     let runner = runner::copy(store, &options.program, &options.cache)?;
     let made = put_together(&mut graph, &mut plan, &evaluated.toplevels, &layers, &runner, &options.system)?;
 
@@ -265,12 +266,14 @@ fn allow_builds(
     store: &Arc<Store>,
     archive: &Arc<Archive>,
     pins: &BTreeMap<String, SystemLock>,
+    closures: &Memory,
     progress: &Arc<dyn Progress>,
 ) {
-    let (store, archive, pins, progress, make_options) = (store.clone(), archive.clone(), pins.clone(), progress.clone(), options.make.clone());
+    let (store, archive, pins, progress) = (store.clone(), archive.clone(), pins.clone(), progress.clone());
+    let (make_options, closures) = (options.make.clone(), closures.clone());
     world.set_builder(Box::new(move |graph, drvs| {
         let mut graph = graph.clone();
-        let layers = layers::add(&mut graph, drvs, &BTreeSet::new(), &archive, &pins, &store)?;
+        let layers = layers::add(&mut graph, drvs, &BTreeSet::new(), &archive, &pins, &store, &closures)?;
         make(&store, &graph, drvs, &archive, &layers, &make_options, &*progress)
     }));
     world.set_fetcher(Box::new(|url| {

@@ -40,8 +40,8 @@ const DEFAULT_PRIORITY: i64 = 5;
 const PROPAGATED_PRIORITY: i64 = 1000;
 
 enum Slot {
-    /// A link to this logical path.
-    Link { target: String, priority: i64 },
+    /// A link to this logical path, and the physical folder that it leads to, if it is one.
+    Link { target: String, folder: Option<PathBuf>, priority: i64 },
     /// A folder of its own.
     Folder,
 }
@@ -124,29 +124,46 @@ impl Merge<'_, '_> {
         let mut names = Vec::new();
         for entry in fs::read_dir(place).map_err(StoreError::io("read", place))? {
             let entry = entry.map_err(StoreError::io("read", place))?;
+            let kind = entry.file_type().map_err(StoreError::io("read", place))?;
             let name = entry.file_name().into_string().map_err(|name| {
                 Failure::because(format!("the name {} in `{logical}` is not text", name.display()))
             })?;
-            names.push(name);
+            names.push((name, kind));
         }
-        names.sort_unstable();
-        for name in names {
+        names.sort_unstable_by(|a, b| a.0.cmp(&b.0));
+        for (name, kind) in names {
             let child = if relative.is_empty() { name.clone() } else { format!("{relative}/{name}") };
             if self.is_left_out(&child, &name) {
                 continue;
             }
-            self.entry(&child, format!("{logical}/{name}"), priority)?;
+            let target = format!("{logical}/{name}");
+            let folder = if kind.is_dir() {
+                Some(place.join(&name))
+            } else if kind.is_symlink() {
+                self.linked_folder(&target, &place.join(&name))
+            } else {
+                None
+            };
+            self.entry(&child, target, folder, priority)?;
         }
         Ok(())
     }
 
+    /// The folder that a link leads to. Perf: most links of views lead out of the store, which one look tells.
+    fn linked_folder(&self, logical: &str, link: &Path) -> Option<PathBuf> {
+        let target = fs::read_link(link).ok()?;
+        if target.is_absolute() && !target.starts_with(self.job.store.dir().as_str()) {
+            return None;
+        }
+        self.resolve(logical).filter(|place| place.is_dir())
+    }
+
     /// Merges one entry.
-    fn entry(&mut self, relative: &str, target: String, priority: i64) -> Result<(), Failure> {
-        let folder = self.resolve(&target).filter(|place| place.is_dir());
+    fn entry(&mut self, relative: &str, target: String, folder: Option<PathBuf>, priority: i64) -> Result<(), Failure> {
         match self.slots.get(relative) {
             None => {
                 if self.is_wanted(relative) {
-                    self.slots.insert(relative.to_owned(), Slot::Link { target, priority });
+                    self.slots.insert(relative.to_owned(), Slot::Link { target, folder, priority });
                 } else if let Some(place) = folder {
                     self.slots.insert(relative.to_owned(), Slot::Folder);
                     self.folder(relative, &target, &place, priority)?;
@@ -157,12 +174,11 @@ impl Merge<'_, '_> {
                 Some(place) => self.folder(relative, &target, &place, priority),
                 None => Err(self.collision(relative, "a folder of several packages", &target)),
             },
-            Some(Slot::Link { target: old, priority: old_priority }) => {
+            Some(Slot::Link { target: old, folder: old_folder, priority: old_priority }) => {
                 if *old == target {
                     return Ok(());
                 }
-                let (old, old_priority) = (old.clone(), *old_priority);
-                let old_folder = self.resolve(&old).filter(|place| place.is_dir());
+                let (old, old_folder, old_priority) = (old.clone(), old_folder.clone(), *old_priority);
                 match (old_folder, folder) {
                     (Some(old_place), Some(place)) => {
                         if old_place == place {
@@ -174,7 +190,7 @@ impl Merge<'_, '_> {
                     }
                     (None, None) if old_priority < priority || self.are_same(&old, &target) => Ok(()),
                     (None, None) if priority < old_priority => {
-                        self.slots.insert(relative.to_owned(), Slot::Link { target, priority });
+                        self.slots.insert(relative.to_owned(), Slot::Link { target, folder: None, priority });
                         Ok(())
                     }
                     _ if self.ignore_collisions => Ok(()),
@@ -224,15 +240,12 @@ impl Merge<'_, '_> {
 
     fn write(&self, out: &Path) -> Result<(), Failure> {
         fs::create_dir_all(out).map_err(StoreError::io("create", out))?;
-        // In the order of bytes a folder's path stands before those below it, so its parents are there.
+        // Parents are folders of their own; in the order of bytes a folder's path stands before those below it.
         for (relative, slot) in &self.slots {
             let place = out.join(relative);
             match slot {
-                Slot::Folder => fs::create_dir_all(&place).map_err(StoreError::io("create", &place))?,
+                Slot::Folder => fs::create_dir(&place).map_err(StoreError::io("create", &place))?,
                 Slot::Link { target, .. } => {
-                    if let Some(parent) = place.parent() {
-                        fs::create_dir_all(parent).map_err(StoreError::io("create", parent))?;
-                    }
                     std::os::unix::fs::symlink(target, &place).map_err(StoreError::io("create", &place))?;
                 }
             }
