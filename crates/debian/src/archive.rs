@@ -178,7 +178,7 @@ impl Archive {
             if age < self.config.max_age {
                 return Ok(index);
             }
-            return match self.fetch_index(system, &current) {
+            return match self.fetch_index(system, &current, &self.client.hurried()) {
                 Ok(new) => Ok(new),
                 Err(e @ (DebianError::Fetch { .. } | DebianError::Status { .. } | DebianError::NoMirror)) => {
                     self.progress.event(Event::Warning {
@@ -189,17 +189,21 @@ impl Archive {
                 Err(e) => Err(e),
             };
         }
-        self.fetch_index(system, &current)
+        self.fetch_index(system, &current, &self.client)
     }
 
-    fn fetch_index(&self, system: &'static System, current: &Path) -> Result<Index> {
+    /// `client`: for the Release, which tells whether the mirror answers at all.
+    fn fetch_index(&self, system: &'static System, current: &Path, client: &Client) -> Result<Index> {
         let (mirror, text) = self.mirror_and_release(Some(system.suite))?;
         let url = format!("{mirror}/dists/{}/InRelease", system.suite);
         let release = match text {
             Some(t) => Release::verify(&t, &url, system.suite)?,
-            None => Release::fetch(&self.client, &mirror, system.suite)?.1,
+            None => Release::fetch(client, &mirror, system.suite)?.1,
         };
         let name = format!("main/binary-{}/Packages.xz", system.arch);
+        if release.origin != "Debian" {
+            return Err(DebianError::BadMirror { url: mirror, why: "it is signed by Debian but is not Debian's main archive" });
+        }
         let (size, hash) = release.file(&name).ok_or_else(|| DebianError::format(&url, format!("it does not name {name}")))?;
         let index = match Index::open(&self.index_path(hash), system, hash, &release.date) {
             Ok(i) => i,

@@ -36,7 +36,8 @@ pub enum DebianError {
     #[error("{}", .0.explain())]
     Unresolved(Box<Unresolved>),
     #[error(
-        "the lock names packages that the mirror no longer has:{}\nmake the lock anew with --update-lock, or name a mirror that keeps old packages",
+        "the mirror no longer has these packages:{}\nif they come from a lock, make it anew with --update-lock or name a mirror that keeps old packages; \
+         else the archive is changing just now: try again",
         .0.iter().map(|m| format!("\n  {m}")).collect::<String>()
     )]
     LockMoved(Vec<String>),

@@ -16,6 +16,7 @@ const ATTEMPTS: u32 = 4;
 #[derive(Clone)]
 pub struct Client {
     agent: ureq::Agent,
+    attempts: u32,
 }
 
 /// Remembers addresses for some minutes: the library asks before each request, connections kept or not, and
@@ -56,8 +57,8 @@ impl Client {
     /// `connections`: how many are kept open to one host.
     pub fn new(connections: usize) -> Client {
         let config = ureq::Agent::config_builder()
-            .timeout_resolve(Some(Duration::from_secs(20)))
-            .timeout_connect(Some(Duration::from_secs(20)))
+            .timeout_resolve(Some(Duration::from_secs(15)))
+            .timeout_connect(Some(Duration::from_secs(10)))
             .timeout_recv_response(Some(Duration::from_secs(60)))
             .timeout_per_read(Some(Duration::from_secs(60)))
             .max_idle_connections(connections)
@@ -67,7 +68,12 @@ impl Client {
             .http_status_as_error(false)
             .build();
         let agent = ureq::Agent::with_parts(config, DefaultConnector::default(), KnownHosts::default());
-        Client { agent }
+        Client { agent, attempts: ATTEMPTS }
+    }
+
+    /// The same connections, but one attempt only: where there is something to fall back on.
+    pub fn hurried(&self) -> Client {
+        Client { agent: self.agent.clone(), attempts: 1 }
     }
 
     /// A small file whole, at most `limit` bytes.
@@ -152,7 +158,7 @@ impl Client {
         let mut wait = Duration::from_millis(100);
         for attempt in 1.. {
             match f() {
-                Err(e) if attempt < ATTEMPTS && worth_retrying(&e) => {
+                Err(e) if attempt < self.attempts && worth_retrying(&e) => {
                     std::thread::sleep(wait);
                     wait *= 3;
                 }
