@@ -224,8 +224,8 @@ static void write_shadow(u32 gid) {
         bool had = e->shadow != 0;
         if (!had || (!mutable_users && e->declared)) {
             char *said = said_password(e, !had);
-            if (said) e->shadow = said;
-            // No password fits `*`, as with the `!` of NixOS; but sshd without PAM (the private one) takes `!` for a closed account.
+            // No password is "*", not NixOS' "!": sshd without PAM takes the latter for a closed account and refuses keys too.
+            if (said) e->shadow = strcmp(said, "!") ? said : "*";
             else if (!had || !mutable_users) e->shadow = "*";
         }
         if (!had) {
