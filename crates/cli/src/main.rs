@@ -4,6 +4,7 @@
 
 mod args;
 mod exit;
+mod git;
 mod help;
 mod nix_instantiate;
 mod settings;

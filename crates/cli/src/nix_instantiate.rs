@@ -357,9 +357,33 @@ fn report(failure: &Failure, sources: &SourceMap, show_trace: bool) {
         Failure::Message(text) => eprintln!("error: {text}"),
         Failure::Diagnostic(d) => {
             let options = RenderOptions { show_trace, ..RenderOptions::default() };
-            eprint!("{}", nbv_diag::render(d, sources, &options));
+            let text = nbv_diag::render(d, sources, &options);
+            if std::io::IsTerminal::is_terminal(&std::io::stderr()) {
+                eprint!("{text}");
+            } else {
+                eprint!("{}", without_escapes(&text));
+            }
         }
     }
+}
+
+/// The text without the terminal's control sequences that messages of Nix programs may hold.
+fn without_escapes(text: &str) -> String {
+    let mut out = String::with_capacity(text.len());
+    let mut chars = text.chars();
+    while let Some(c) = chars.next() {
+        if c != '\u{1b}' {
+            out.push(c);
+        } else if chars.next() == Some('[') {
+            // Parameters end with a letter.
+            for c in chars.by_ref() {
+                if ('@'..='~').contains(&c) {
+                    break;
+                }
+            }
+        }
+    }
+    out
 }
 
 struct Session<'e, 'h> {
@@ -566,6 +590,11 @@ fn make_link(target: &Path, link: &Path) -> std::io::Result<()> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn control_sequences_are_left_out() {
+        assert_eq!(without_escapes("a \u{1b}[1;31mred\u{1b}[0m b"), "a red b");
+    }
 
     #[test]
     fn search_paths_may_hold_urls() {

@@ -12,9 +12,12 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, MutexGuard};
 
-use nbv_eval::{FileKind, MessageKind, World, WorldError};
+use nbv_eval::{FileKind, GitRequest, GitTree, MessageKind, World, WorldError};
 use nbv_nix_formats::StoreDir;
 use nbv_nix_formats::nar::{self, Node};
+
+/// Bytes that a download may have at most.
+const MAX_DOWNLOAD: u64 = 1 << 30;
 
 /// What this run put in the store.
 enum Object {
@@ -284,5 +287,15 @@ impl World for FileWorld {
 
     fn physical_path(&self, path: &Path) -> PathBuf {
         self.on_disk(path)
+    }
+
+    fn fetch_url(&self, url: &str) -> Result<Vec<u8>, WorldError> {
+        let failed = |e: ureq::Error| WorldError::new(e.to_string());
+        let mut response = ureq::get(url).call().map_err(failed)?;
+        response.body_mut().with_config().limit(MAX_DOWNLOAD).read_to_vec().map_err(failed)
+    }
+
+    fn fetch_git(&self, request: &GitRequest) -> Result<GitTree, WorldError> {
+        crate::git::fetch(request)
     }
 }

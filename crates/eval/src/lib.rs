@@ -98,4 +98,4 @@ pub use primop::{PrimClosure, PrimFn, PrimOp};
 pub use select::Found;
 pub use print::{attribute_name, float_fixed, float_general, is_identifier, quote};
 pub use value::{Attr, Attrs, EvalResult, Kind, Lambda, Pap, Ref, Slot, Str, Value, View};
-pub use world::{FileKind, MessageKind, World, WorldError};
+pub use world::{FileKind, GitRequest, GitTree, MessageKind, World, WorldError};

@@ -56,6 +56,33 @@ pub enum MessageKind {
     Warning,
 }
 
+/// A tree of a Git repository that is asked for.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct GitRequest {
+    /// A URL or an absolute path.
+    pub url: String,
+    /// A branch or tag; the one checked out when absent.
+    pub reference: Option<String>,
+    /// A commit's hash.
+    pub revision: Option<String>,
+    pub submodules: bool,
+}
+
+/// A tree of a Git repository.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct GitTree {
+    /// The files as a tar archive.
+    pub archive: Vec<u8>,
+    /// Hash of the commit (of the one below the changes when there are some).
+    pub revision: String,
+    /// Number of commits up to it; absent when the history is not there.
+    pub revision_count: Option<i64>,
+    /// Seconds since 1970.
+    pub last_modified: i64,
+    /// Whether files differ from the commit.
+    pub is_dirty: bool,
+}
+
 /// Everything outside of the evaluator. Paths are absolute.
 pub trait World: Send + Sync {
     /// The bytes of a file, following symbolic links.
@@ -119,5 +146,10 @@ pub trait World: Send + Sync {
     /// Downloads a URL.
     fn fetch_url(&self, url: &str) -> Result<Vec<u8>, WorldError> {
         Err(WorldError::new(format!("cannot download {url} here")))
+    }
+
+    /// A tree of a Git repository. Without `reference` and `revision`, a repository on disk gives its tracked files as they are now.
+    fn fetch_git(&self, request: &GitRequest) -> Result<GitTree, WorldError> {
+        Err(WorldError::new(format!("repositories cannot be read here: {}", request.url)))
     }
 }

@@ -102,7 +102,8 @@ fn map_attrs<'h>(ev: &Evaluator<'h>, args: &[Ref<'h>]) -> EvalResult<Value<'h>> 
         .iter()
         .map(|a| {
             let named = ev.lazy_call(args[0], ev.cell(ev.symbol_str(a.name)));
-            Attr { name: a.name, pos: a.pos, value: ev.lazy_call(named, a.value) }
+            // As in C++ Nix, the result's attributes have no place; the module system tests for it.
+            Attr { name: a.name, pos: 0, value: ev.lazy_call(named, a.value) }
         })
         .collect();
     Ok(Value::attrs(ev.sorted_attrs(&mapped)))

@@ -5,26 +5,13 @@ use std::collections::BTreeMap;
 use crate::error::EvalError;
 use crate::evaluator::Evaluator;
 use crate::primop::PrimOp;
-use crate::value::{EvalResult, Ref, Value, View};
+use crate::value::{Attrs, EvalResult, Ref, Value, View};
 
 pub(super) const TABLE: &[PrimOp] = &[
     PrimOp::new("parseFlakeRef", 1, |ev, args| {
         need_flakes(ev, "parseFlakeRef")?;
         let text = ev.force_plain_string(args[0])?.to_str_lossy();
-        let attrs = parse(&text)?;
-        Ok(ev.attrs(
-            attrs
-                .into_iter()
-                .map(|(name, value)| {
-                    let value = match value {
-                        Field::Text(text) => ev.str(text),
-                        Field::Int(n) => Value::int(n),
-                        Field::Bool(b) => Value::bool(b),
-                    };
-                    ev.attr(&name, value)
-                })
-                .collect(),
-        ))
+        Ok(Value::attrs(attributes(ev, &text)?))
     }),
     PrimOp::new("flakeRefToString", 1, to_text),
     PrimOp::new("getFlake", 1, |ev, args| {
@@ -34,6 +21,22 @@ pub(super) const TABLE: &[PrimOp] = &[
             .hint("import its files by path instead"))
     }),
 ];
+
+/// The attributes of a flake reference.
+pub(super) fn attributes<'h>(ev: &Evaluator<'h>, text: &str) -> EvalResult<Attrs<'h>> {
+    let fields: Vec<(String, Ref<'h>)> = parse(text)?
+        .into_iter()
+        .map(|(name, value)| {
+            let value = match value {
+                Field::Text(text) => ev.str(text),
+                Field::Int(n) => Value::int(n),
+                Field::Bool(b) => Value::bool(b),
+            };
+            (name, ev.cell(value))
+        })
+        .collect();
+    Ok(ev.set_of(&fields))
+}
 
 fn need_flakes(ev: &Evaluator<'_>, name: &str) -> EvalResult<()> {
     if ev.settings().features.flakes {

@@ -237,6 +237,9 @@ pub(crate) fn add_path<'h>(ev: &Evaluator<'h>, path: &[u8], copy: &Copy<'_, 'h>)
         .note(format!("expected {wanted}, got {made}")));
     }
     ev.world().store_archive(&made, &archive).map_err(|e| world_error("write", made.as_bytes(), e))?;
+    if copy.method == Method::Recursive {
+        lock(&ev.shared.builtin_state.archives).insert(made.clone(), hash);
+    }
     Ok(made)
 }
 

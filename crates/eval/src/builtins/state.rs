@@ -3,7 +3,7 @@
 use std::collections::{BTreeSet, HashMap};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock};
 
-use nbv_nix_formats::{Modulo, StoreDir};
+use nbv_nix_formats::{Hash, Modulo, StoreDir};
 
 use crate::evaluator::Evaluator;
 use crate::regex::Regex;
@@ -28,8 +28,10 @@ pub(crate) struct State {
     pub(crate) texts: Mutex<HashMap<String, BTreeSet<String>>>,
     /// Paths copied to the store (without filter): path -> store path.
     pub(crate) copied: Mutex<HashMap<Vec<u8>, String>>,
-    /// What fetchers gave: key of the request -> result as JSON.
-    pub(crate) fetched: Mutex<HashMap<String, String>>,
+    /// What fetchers gave: the request -> store path and hash of its archive.
+    pub(crate) fetched: Mutex<HashMap<String, (String, Hash)>>,
+    /// Hashes of the archives of copied paths, by store path.
+    pub(crate) archives: Mutex<HashMap<String, Hash>>,
     store: OnceLock<StoreDir>,
 }
 
