@@ -350,7 +350,7 @@ in
         ${lib.concatStringsSep "\n" cfg.cron.systemCronJobs}
       '';
       security.pam.services.cron = { };
-      systemd.tmpfiles.rules = [ "d /var/spool/cron/crontabs 1730 root root -" ];
+      systemd.tmpfiles.rules = [ "d /var/spool/cron/crontabs 1730 root root -" "d /etc/cron.d 0755 root root -" ];
       systemd.services.cron = {
         description = "Cron daemon";
         wantedBy = [ "multi-user.target" ];
