@@ -156,6 +156,8 @@ pub struct Evaluator<'h> {
     pub(crate) shared: Arc<Shared<'h>>,
     pub(crate) common: Common<'h>,
     pub(crate) depth: Cell<u32>,
+    /// Calls so far, to look for interruption now and then.
+    ticks: Cell<u32>,
     pub(crate) max_depth: u32,
     pub(crate) stack_limit: usize,
     pub(crate) thread: u64,
@@ -239,6 +241,7 @@ impl<'h> Evaluator<'h> {
             shared: Arc::new(shared),
             common,
             depth: Cell::new(0),
+            ticks: Cell::new(0),
             max_depth,
             stack_limit: stack_limit(),
             thread: 1,
@@ -257,6 +260,7 @@ impl<'h> Evaluator<'h> {
             arena: shared.heap.arena(),
             common: other.common,
             depth: Cell::new(0),
+            ticks: Cell::new(0),
             max_depth: shared.settings.max_call_depth,
             stack_limit: stack_limit(),
             thread: shared.next_thread.fetch_add(1, Ordering::Relaxed),
@@ -467,6 +471,16 @@ impl<'h> Evaluator<'h> {
             return Err(self.stack_overflow());
         }
         self.depth.set(depth);
+        let ticks = self.ticks.get().wrapping_add(1);
+        self.ticks.set(ticks);
+        if ticks % 1024 == 0 { self.check_interrupt() } else { Ok(()) }
+    }
+
+    /// Fails when somebody asked this evaluation to stop.
+    pub fn check_interrupt(&self) -> EvalResult<()> {
+        if self.shared.interrupted.load(Ordering::Relaxed) {
+            return Err(EvalError::new("eval::interrupted", "evaluation was interrupted"));
+        }
         Ok(())
     }
 

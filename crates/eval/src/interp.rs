@@ -117,6 +117,7 @@ impl<'h> Evaluator<'h> {
                 }
             }
             if round % 64 == 63 {
+                self.check_interrupt()?;
                 // Two threads may wait for each other: follow who waits for whom.
                 let mut table = waits();
                 table.insert(self.thread, std::ptr::from_ref(r) as usize);

@@ -197,6 +197,22 @@ fn files_are_imported_once_and_recorded() {
 }
 
 #[test]
+fn an_interrupted_evaluation_stops() {
+    with_evaluator(|ev| {
+        let stop = ev.interrupter();
+        let endless = "builtins.genericClosure { startSet = [ { key = 0; } ]; operator = x: [ { key = x.key + 1; } ]; }";
+        std::thread::scope(|scope| {
+            scope.spawn(move || {
+                std::thread::sleep(std::time::Duration::from_millis(5));
+                stop();
+            });
+            let e = ev.eval_expr(endless, Path::new("/")).err().unwrap();
+            assert_eq!(e.code(), "eval::interrupted");
+        });
+    });
+}
+
+#[test]
 fn json_goes_both_ways() {
     with_evaluator(|ev| {
         let json = serde_json::json!({ "a": [1, 2.5, null, true, "x"], "b": {} });
