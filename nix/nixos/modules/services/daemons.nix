@@ -333,7 +333,16 @@ in
         {
           services.dnsmasq.settings = {
             dhcp-leasefile = lib.mkDefault "/var/lib/dnsmasq/dnsmasq.leases";
+            # /etc/resolv.conf names dnsmasq itself
+            resolv-file = mkIf dnsmasq.resolveLocalQueries (lib.mkDefault "/etc/dnsmasq-resolv.conf");
           };
+          system.activation.manifest = lib.optionals dnsmasq.resolveLocalQueries [
+            [
+              "file" "/etc/dnsmasq-resolv.conf" "0644" "root" "root"
+              "=${lib.concatMapStrings (server: "nameserver ${server}\n") (lib.filter (server: server != "127.0.0.1") config.networking.nameservers)}"
+              "-/run/nbv/resolv.conf"
+            ]
+          ];
           networking.resolvconf.useLocalResolver = lib.mkDefault dnsmasq.resolveLocalQueries;
           systemd.services.dnsmasq = unit "Dnsmasq daemon" {
             Type = "simple";
