@@ -93,12 +93,17 @@ fn entry(e: &tar::Entry<'_, &[u8]>, limit: usize) -> Result<Option<Entry>, Strin
         tar::EntryType::Link => EntryKind::HardLink(clean(link()?)?),
         other => return Err(format!("{path} is of a kind that no package has ({other:?})")),
     };
-    let owner = |name: Option<&[u8]>| name.map(|b| String::from_utf8_lossy(b).into_owned()).unwrap_or_default();
+    // names count, since numbers differ between systems; without a name 0 is root
+    let owner = |name: Option<&[u8]>, id: std::io::Result<u64>| match name {
+        Some(b) if !b.is_empty() => String::from_utf8_lossy(b).into_owned(),
+        _ if matches!(id, Ok(0)) => "root".into(),
+        _ => String::new(),
+    };
     Ok(Some(Entry {
         path,
         mode: (h.mode().map_err(|e| e.to_string())? & 0o7777) as u16,
-        user: owner(h.username_bytes()),
-        group: owner(h.groupname_bytes()),
+        user: owner(h.username_bytes(), h.uid()),
+        group: owner(h.groupname_bytes(), h.gid()),
         kind,
     }))
 }

@@ -191,16 +191,19 @@ impl<W: Write + Seek> Merge<W> {
             self.notice(&to, &content);
             let content = self.writer.place(content, &to)?;
             let mut mode = e.mode;
-            let mut group = tables::group(&e.group);
+            let (user, mut group) = (tables::user(&e.user), tables::group(&e.group));
+            // an owner that the guest does not have becomes root: running as root would be worse than as the caller
+            if user == 0 && e.user != "root" {
+                mode &= !0o4000;
+            }
             if group == 0 && e.group != "root" {
-                // the group is not one of the guest's: setgid to root would be worse than none
                 mode &= !0o2000;
             }
             if let Some((_, g, m)) = tables::MODES.iter().find(|m| m.0 == to) {
                 group = tables::group(g);
                 mode = *m;
             }
-            let node = Node::new(mode, Kind::File(content)).owned(tables::user(&e.user), group);
+            let node = Node::new(mode, Kind::File(content)).owned(user, group);
             self.tree.insert(&to, node)?;
             placed.insert(e.path, to.clone());
             files.push(to);
