@@ -381,7 +381,9 @@ impl Dispatcher {
         let Some(running) = &state.running else { return };
         match phase {
             Phase::Booting | Phase::Ready => {
-                state.kill_at = Some(Instant::now() + STOP_DEADLINE * patience);
+                let deadline = Instant::now() + STOP_DEADLINE * patience;
+                // One that is beyond asking has its end set already.
+                state.kill_at = Some(state.kill_at.map_or(deadline, |at| at.min(deadline)));
                 let guest = Arc::clone(&running.guest);
                 // The question must not hold up the dispatcher; the deadline covers a guest without an answer.
                 let asked = std::thread::Builder::new().name("poweroff".into()).spawn(move || guest.power_off());
