@@ -13,11 +13,25 @@ if [ -n "${NIX_ATTRS_SH_FILE:-}" ]; then
   done
 fi
 
+# The elements of a list argument: an array with structured attributes, else words.
+list() {
+  local name
+  for name in "$@"; do
+    if [[ "$(declare -p "$name" 2> /dev/null)" =~ ^declare\ -[A-Za-z]*a ]]; then
+      local -n array=$name
+      printf '%s\n' "${array[@]}"
+    elif [ -n "${!name:-}" ]; then
+      # shellcheck disable=SC2086
+      printf '%s\n' ${!name}
+    fi
+  done
+}
+
 export HOME=/homeless-shelter SOURCE_DATE_EPOCH="${SOURCE_DATE_EPOCH:-315532800}" LC_ALL=C.UTF-8
 : "${NIX_BUILD_TOP:=$PWD}" "${NIX_BUILD_CORES:=1}"
 
 PATH=/usr/bin:/bin
-for package in ${nativeBuildInputs:-} ${buildInputs:-} ${propagatedBuildInputs:-}; do
+for package in $(list nativeBuildInputs buildInputs propagatedBuildInputs); do
   [ -d "$package/bin" ] && PATH="$package/bin:$PATH"
   [ -d "$package/lib/pkgconfig" ] && PKG_CONFIG_PATH="$package/lib/pkgconfig:${PKG_CONFIG_PATH:-}"
 done
@@ -65,7 +79,7 @@ installBin() { install -Dm755 -t "$out/bin" "$@"; }
 
 unpackPhase() {
   local source before=(*) after
-  for source in ${srcs:-${src:-}}; do
+  for source in $(if [ -n "${srcs:-}" ]; then list srcs; else list src; fi); do
     case $source in
       *.tar | *.tar.* | *.tgz | *.txz | *.tbz2) tar xf "$source" ;;
       *.zip) unzip -qq "$source" ;;
@@ -93,7 +107,7 @@ unpackPhase() {
 
 patchPhase() {
   local patch
-  for patch in ${patches:-}; do
+  for patch in $(list patches); do
     case $patch in
       *.gz) gzip -dc "$patch" | patch -p1 ;;
       *.xz) xz -dc "$patch" | patch -p1 ;;
@@ -105,10 +119,10 @@ patchPhase() {
 configurePhase() {
   if [ -x ./configure ]; then
     # shellcheck disable=SC2086
-    ./configure --prefix="$out" ${configureFlags:-}
+    ./configure --prefix="$out" $(list configureFlags)
   elif [ -f CMakeLists.txt ] && command -v cmake > /dev/null; then
     # shellcheck disable=SC2086
-    cmake -B build -DCMAKE_INSTALL_PREFIX="$out" -DCMAKE_BUILD_TYPE=Release ${cmakeFlags:-}
+    cmake -B build -DCMAKE_INSTALL_PREFIX="$out" -DCMAKE_BUILD_TYPE=Release $(list cmakeFlags)
     cd build
   fi
 }
@@ -116,19 +130,19 @@ configurePhase() {
 buildPhase() {
   if [ -f Makefile ] || [ -f makefile ] || [ -f GNUmakefile ]; then
     # shellcheck disable=SC2086
-    make -j"$NIX_BUILD_CORES" ${makeFlags:-} ${buildFlags:-}
+    make -j"$NIX_BUILD_CORES" $(list makeFlags) $(list buildFlags)
   fi
 }
 
 checkPhase() {
   # shellcheck disable=SC2086
-  make ${makeFlags:-} ${checkTarget:-check}
+  make $(list makeFlags) ${checkTarget:-check}
 }
 
 installPhase() {
   if [ -f Makefile ] || [ -f makefile ] || [ -f GNUmakefile ]; then
     # shellcheck disable=SC2086
-    make ${makeFlags:-} PREFIX="$out" prefix="$out" ${installFlags:-} ${installTargets:-install}
+    make $(list makeFlags) PREFIX="$out" prefix="$out" $(list installFlags) ${installTargets:-install}
   fi
 }
 
@@ -185,13 +199,16 @@ genericBuild() {
   if [ -n "${buildCommand:-}${buildCommandPath:-}" ]; then
     phases=buildCommandPhase
   fi
-  for phase in ${phases:-unpackPhase patchPhase configurePhase buildPhase checkPhase installPhase fixupPhase installCheckPhase}; do
+  if [ -z "${phases:-}" ]; then
+    phases="unpackPhase patchPhase configurePhase buildPhase checkPhase installPhase fixupPhase installCheckPhase"
+  fi
+  for phase in $(list phases); do
     # a hook such as preBuild may be a function or a variable
     runPhase "$phase"
   done
 }
 
 runHook preHook
-for package in ${nativeBuildInputs:-} ${buildInputs:-}; do
+for package in $(list nativeBuildInputs buildInputs); do
   if [ -f "$package/nix-support/setup-hook" ]; then . "$package/nix-support/setup-hook"; fi
 done
