@@ -67,7 +67,7 @@ in
   testMutuallyExclusive = is (lib.mutuallyExclusive [ 1 2 ] [ 3 ]) true;
 
   testConcatMapStringsSep = is (lib.concatMapStringsSep "-" lib.toUpper [ "foo" "bar" ]) "FOO-BAR";
-  testMakeBinPath = is (lib.makeBinPath [ "/root" "/usr" ]) "/root/bin:/usr/bin";
+  testMakeBinPath = is (lib.makeBinPath [ "/opt" "/usr" ]) "/opt/bin:/usr/bin";
   testSplitString = is (lib.splitString "." "foo.bar.baz") [ "foo" "bar" "baz" ];
   testSplitStringRegex = is (lib.splitString "|" "a|b") [ "a" "b" ];
   testHasInfix = is [ (lib.hasInfix "b.d" "abcd") (lib.hasInfix "bc" "abcd") ] [ false true ];
