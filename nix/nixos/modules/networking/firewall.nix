@@ -309,6 +309,8 @@ in
       if scripted then [ "nf_tables" "nft_compat" "nf_conntrack" "xt_conntrack" "xt_tcpudp" ] else modules
     );
 
+    environment.systemPackages = [ cfg.package ] ++ cfg.extraPackages;
+
     boot.kernel.sysctl = mkIf cfg.autoLoadConntrackHelpers { "net.netfilter.nf_conntrack_helper" = 1; };
 
     # It waits for nothing but the file systems, which are there from the start.
