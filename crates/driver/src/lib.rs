@@ -26,6 +26,7 @@ mod socket;
 mod ssh;
 pub mod state;
 pub mod status;
+pub mod testing;
 
 pub use client::{ClientError, Found};
 pub use event::{Event, Kind, MachineId, Phase};
@@ -34,3 +35,4 @@ pub use network::{Network, Reboots};
 pub use options::{HELP, Parsed, RunOptions, UsageError};
 pub use run::{RunError, prepare, run};
 pub use status::Status;
+pub use testing::{TestOptions, TestReport, check_script, junit, run_test};

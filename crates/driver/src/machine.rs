@@ -159,6 +159,7 @@ pub(crate) struct Running {
     pub(crate) process: Process,
     pub(crate) monitor: Arc<Qmp>,
     pub(crate) guest: Arc<Guest>,
+    pub(crate) console: Arc<UnixStream>,
     pub(crate) ports: Vec<PortId>,
     uplink: UplinkId,
 }
@@ -256,7 +257,8 @@ pub(crate) fn start(
             return Err(error.into());
         }
     };
-    let talk = || -> std::io::Result<(Arc<Qmp>, Arc<Guest>)> {
+    let talk = || -> std::io::Result<(Arc<Qmp>, Arc<Guest>, Arc<UnixStream>)> {
+        let typed = Arc::new(console.try_clone()?);
         let sender = inputs.clone();
         std::thread::Builder::new()
             .name(format!("console-{}", machine.name))
@@ -265,10 +267,10 @@ pub(crate) fn start(
         let monitor = Qmp::open(monitor.into(), move |event| drop(sender.send(Input::Monitor(id, generation, event))))?;
         let sender = inputs.clone();
         let guest = Guest::open(control, move |notice| drop(sender.send(Input::Notice(id, generation, notice))))?;
-        Ok((Arc::new(monitor), Arc::new(guest)))
+        Ok((Arc::new(monitor), Arc::new(guest), typed))
     };
     match talk() {
-        Ok((monitor, guest)) => Ok(Running { process, monitor, guest, ports, uplink }),
+        Ok((monitor, guest, console)) => Ok(Running { process, monitor, guest, console, ports, uplink }),
         Err(error) => {
             process.kill();
             unplug(&ports);

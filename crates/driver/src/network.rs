@@ -73,6 +73,7 @@ pub struct View {
     pub starts: u64,
     pub(crate) guest: Option<Arc<Guest>>,
     pub(crate) monitor: Option<Arc<nbv_qemu::Qmp>>,
+    pub(crate) console: Option<Arc<std::os::unix::net::UnixStream>>,
     pub(crate) ports: Vec<nbv_switch::PortId>,
 }
 
@@ -103,7 +104,7 @@ impl Network {
     pub fn new(settings: Settings) -> std::io::Result<Self> {
         let switch = Arc::new(Switch::start().map_err(std::io::Error::other)?);
         let (inputs, queue) = sync_channel(QUEUE);
-        let off = View { phase: Phase::Off, ready_after: None, failure: None, pid: None, starts: 0, guest: None, monitor: None, ports: Vec::new() };
+        let off = View { phase: Phase::Off, ready_after: None, failure: None, pid: None, starts: 0, guest: None, monitor: None, console: None, ports: Vec::new() };
         let table = Mutex::new(Table { views: vec![off; settings.plan.machines.len()] });
         let shared = Arc::new(Shared { settings, table, changed: Condvar::new(), inputs });
         let states = shared.settings.plan.machines.iter().map(|_| State::default()).collect();
@@ -366,6 +367,7 @@ impl Dispatcher {
                 starts: generation,
                 guest: Some(Arc::clone(&running.guest)),
                 monitor: Some(Arc::clone(&running.monitor)),
+                console: Some(Arc::clone(&running.console)),
                 ports: running.ports.clone(),
             };
         });
@@ -494,6 +496,7 @@ impl Dispatcher {
             view.pid = None;
             view.guest = None;
             view.monitor = None;
+            view.console = None;
             view.ports.clear();
         });
         if let Some(reason) = failure {

@@ -79,7 +79,7 @@ pub enum RunError {
     },
 }
 
-fn failed(action: &'static str) -> impl FnOnce(std::io::Error) -> RunError {
+pub(crate) fn failed(action: &'static str) -> impl FnOnce(std::io::Error) -> RunError {
     move |source| RunError::Io { action, source }
 }
 
@@ -442,7 +442,7 @@ impl Waited {
 }
 
 /// Lines for people.
-struct Screen<'a> {
+pub(crate) struct Screen<'a> {
     names: Vec<String>,
     addresses: Vec<String>,
     has_colour: bool,
@@ -454,13 +454,13 @@ struct Screen<'a> {
 const COLOURS: [u8; 6] = [36, 33, 32, 35, 34, 31];
 
 impl<'a> Screen<'a> {
-    fn new(network: &Network, has_colour: bool, is_quiet: bool, out: &'a mut dyn Write) -> Self {
+    pub(crate) fn new(network: &Network, has_colour: bool, is_quiet: bool, out: &'a mut dyn Write) -> Self {
         let names = network.machines().map(|(_, machine)| machine.name.clone()).collect();
         let addresses = network.machines().map(|(_, machine)| status::addresses(machine).join(", ")).collect();
         Self { names, addresses, has_colour, is_quiet, out }
     }
 
-    fn event(&mut self, event: &Event) {
+    pub(crate) fn event(&mut self, event: &Event) {
         let id = event.machine;
         match &event.kind {
             Kind::Line(text) if !self.is_quiet => self.line(id, text),
@@ -495,6 +495,11 @@ impl<'a> Screen<'a> {
 
     fn note(&mut self, text: &str) {
         self.write(&format!("-- {text}\n"));
+    }
+
+    /// A line of a test's script.
+    pub(crate) fn text(&mut self, text: &str) {
+        self.write(&format!("{text}\n"));
     }
 
     fn name(&self, id: MachineId) -> String {

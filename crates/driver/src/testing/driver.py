@@ -1,0 +1,602 @@
+"""The test driver's Python side: what a NixOS test script may use, over a socket to the program that runs the machines.
+
+A request is a line of JSON with a number; its answer is a line with the same number. Any thread may ask.
+"""
+import base64, inspect, json, os, pathlib, re, shlex, socket, sys, threading, time, traceback, types, unittest
+from contextlib import contextmanager
+
+DEFAULT_TIMEOUT = 900
+
+
+class MachineError(Exception):
+    """A machine did not do what it was asked to."""
+
+
+class RequestedAssertionFailed(AssertionError):
+    """What the script demanded was not so."""
+
+
+class Bridge:
+    def __init__(self, fd):
+        self.socket = socket.socket(fileno=fd)
+        self.lock = threading.Lock()
+        self.waiting = {}
+        self.next = 0
+        threading.Thread(target=self.read, daemon=True).start()
+
+    def read(self):
+        with self.socket.makefile("rb") as lines:
+            for line in lines:
+                answer = json.loads(line)
+                with self.lock:
+                    slot = self.waiting.pop(answer["id"], None)
+                if slot:
+                    slot[1] = answer
+                    slot[0].set()
+        with self.lock:
+            for slot in self.waiting.values():
+                slot[0].set()
+
+    def ask(self, op, **arguments):
+        slot = [threading.Event(), None]
+        with self.lock:
+            self.next += 1
+            number = self.next
+            self.waiting[number] = slot
+            self.socket.sendall(json.dumps({"id": number, "op": op, **arguments}).encode() + b"\n")
+        slot[0].wait()
+        answer = slot[1]
+        if answer is None:
+            raise MachineError("the driver has ended")
+        if "error" in answer:
+            raise MachineError(answer["error"])
+        return answer.get("ok")
+
+
+def seconds(value, default=DEFAULT_TIMEOUT):
+    """A limit in seconds: a number, a timedelta, or nothing."""
+    if value is None:
+        return default
+    return value.total_seconds() if hasattr(value, "total_seconds") else float(value)
+
+
+class Logger:
+    def __init__(self):
+        self.depth = 0
+
+    def log(self, message, *args, **kwargs):
+        sys.stdout.write("  " * self.depth + str(message) + "\n")
+        sys.stdout.flush()
+
+    info = warning = error = debug = log_serial = log
+
+    @contextmanager
+    def nested(self, message, attributes=None):
+        self.log(message)
+        start = time.monotonic()
+        self.depth += 1
+        try:
+            yield
+        finally:
+            self.depth -= 1
+            self.log(f"(finished: {message}, in {time.monotonic() - start:.2f} seconds)")
+
+    @contextmanager
+    def subtest(self, name):
+        start = time.monotonic()
+        with self.nested(f"subtest: {name}"):
+            try:
+                yield
+            except BaseException as error:
+                bridge.ask("subtest", name=name, seconds=time.monotonic() - start, failure=str(error) or type(error).__name__)
+                raise
+        bridge.ask("subtest", name=name, seconds=time.monotonic() - start, failure=None)
+
+
+def retry(fn, timeout_seconds=None, timeout=DEFAULT_TIMEOUT):
+    """Calls fn(last) every second until it is true; the call after the limit has last = True."""
+    end = time.monotonic() + seconds(timeout_seconds if timeout_seconds is not None else timeout)
+    while time.monotonic() < end:
+        if fn(False):
+            return
+        time.sleep(min(1, max(0, end - time.monotonic())))
+    if not fn(True):
+        raise RequestedAssertionFailed("action timed out")
+
+
+KEYS = {" ": "spc", "\n": "ret", "\t": "tab", "-": "minus", "=": "equal", "[": "bracket_left", "]": "bracket_right", ";": "semicolon",
+        "'": "apostrophe", "`": "grave_accent", "\\": "backslash", ",": "comma", ".": "dot", "/": "slash"}
+SHIFTED = dict(zip('!@#$%^&*()_+{}:"~|<>?', ["1", "2", "3", "4", "5", "6", "7", "8", "9", "0", "minus", "equal", "bracket_left", "bracket_right",
+                                             "semicolon", "apostrophe", "grave_accent", "backslash", "comma", "dot", "slash"]))
+
+
+def key_of(char):
+    if char in SHIFTED:
+        return "shift-" + SHIFTED[char]
+    if char.isalpha() and char.isupper():
+        return "shift-" + char.lower()
+    return KEYS.get(char, char)
+
+
+class BaseMachine:
+    """One machine."""
+
+    def __init__(self, name, out_dir, state_dir):
+        self.name, self.out_dir = name, pathlib.Path(out_dir)
+        self.state_dir = pathlib.Path(state_dir) / name
+        self.shared_dir = pathlib.Path(state_dir) / "shared"
+        self.logger = log
+        self._console_seen = 0
+
+    def __repr__(self):
+        return f"<machine {self.name}>"
+
+    def _ask(self, op, **arguments):
+        return bridge.ask(op, machine=self.name, **arguments)
+
+    # life
+
+    @property
+    def booted(self):
+        return self._ask("view")["running"]
+
+    @property
+    def connected(self):
+        return self._ask("view")["connected"]
+
+    @property
+    def pid(self):
+        return self._ask("view")["pid"]
+
+    def is_up(self):
+        view = self._ask("view")
+        return view["running"] and view["connected"]
+
+    def start(self, allow_reboot=False):
+        if self._ask("view")["running"]:
+            return
+        self.log("starting")
+        self._ask("start", reboots=allow_reboot)
+
+    def connect(self):
+        self.start()
+        self._ask("connect", timeout=DEFAULT_TIMEOUT)
+
+    def shutdown(self):
+        if self.booted:
+            self._ask("stop")
+            self.wait_for_shutdown()
+
+    def wait_for_shutdown(self, timeout=None):
+        with self.nested("waiting for power off"):
+            self._ask("wait-off", timeout=seconds(timeout))
+
+    def crash(self):
+        self.log("forced crash")
+        self._ask("kill")
+        self._ask("wait-off", timeout=60)
+
+    release = crash
+
+    def reboot(self):
+        starts = self._ask("view")["starts"]
+        self._ask("allow-reboot")
+        self.execute("systemctl --no-block reboot || kill -s RTMIN+5 1", check_return=False, check_output=False)
+        retry(lambda last: self._ask("view")["starts"] > starts)
+        self.connect()
+
+    # programs
+
+    def run_callbacks(self):
+        if not getattr(guard, "busy", False):
+            guard.busy = True
+            try:
+                for condition in list(conditions):
+                    condition.maybe_raise()
+            finally:
+                guard.busy = False
+
+    def execute(self, command, check_return=True, check_output=True, timeout=DEFAULT_TIMEOUT):
+        self.run_callbacks()
+        self.connect()
+        limit = None if timeout is None else seconds(timeout)
+        answer = self._ask("exec", command="set -euo pipefail\n" + command, timeout=limit, wait=bool(check_output))
+        if not check_output:
+            return (-2, "")
+        self._last_errors = base64.b64decode(answer["stderr"]).decode(errors="replace")
+        for line in self._last_errors.splitlines():
+            self.log(line)
+        return (answer["status"] if check_return else -1, base64.b64decode(answer["stdout"]).decode(errors="replace"))
+
+    def _report(self, command, status, output):
+        text = f"command `{command}` failed (exit code {status}) on {self.name}"
+        if status == 124:
+            text += " (124: it may have run out of time)"
+        if output.strip():
+            text += f"\n  output:\n" + "\n".join("    " + line for line in output.strip().splitlines()[-40:])
+        errors = getattr(self, "_last_errors", "")
+        if errors.strip():
+            text += f"\n  standard error:\n" + "\n".join("    " + line for line in errors.strip().splitlines()[-40:])
+        return text
+
+    def succeed(self, *commands, timeout=None):
+        output = ""
+        for command in commands:
+            with self.nested(f"must succeed: {command}"):
+                status, out = self.execute(command, timeout=DEFAULT_TIMEOUT if timeout is None else timeout)
+                if status != 0:
+                    raise RequestedAssertionFailed(self._report(command, status, out))
+                output += out
+        return output
+
+    def fail(self, *commands, timeout=None):
+        output = ""
+        for command in commands:
+            with self.nested(f"must fail: {command}"):
+                status, out = self.execute(command, timeout=DEFAULT_TIMEOUT if timeout is None else timeout)
+                if status == 0:
+                    raise RequestedAssertionFailed(f"command `{command}` unexpectedly succeeded on {self.name}")
+                output += out
+        return output
+
+    def wait_until_succeeds(self, command, timeout=DEFAULT_TIMEOUT):
+        output = ""
+
+        def check(last):
+            nonlocal output
+            status, output = self.execute(command, timeout=timeout)
+            if last and status != 0:
+                raise RequestedAssertionFailed(self._report(command, status, output))
+            return status == 0
+
+        with self.nested(f"waiting for success: {command}"):
+            retry(check, timeout=timeout)
+        return output
+
+    def wait_until_fails(self, command, timeout=DEFAULT_TIMEOUT):
+        output = ""
+
+        def check(last):
+            nonlocal output
+            status, output = self.execute(command, timeout=timeout)
+            if last and status == 0:
+                raise RequestedAssertionFailed(f"command `{command}` still succeeds on {self.name}")
+            return status != 0
+
+        with self.nested(f"waiting for failure: {command}"):
+            retry(check, timeout=timeout)
+        return output
+
+    def sleep(self, secs=None, duration=None):
+        self.succeed(f"sleep {seconds(secs if secs is not None else duration, 0)}")
+
+    # units
+
+    def systemctl(self, q, user=None):
+        if user is not None:
+            q = q.replace("'", "\\'")
+            return self.execute(f"su -l {user} --shell /bin/sh -c $'XDG_RUNTIME_DIR=/run/user/`id -u` systemctl --user {q}'")
+        return self.execute(f"systemctl {q}")
+
+    def get_unit_info(self, unit, user=None):
+        status, lines = self.systemctl(f'--no-pager show "{unit}"', user)
+        if status != 0:
+            raise RequestedAssertionFailed(f'retrieving systemctl info for unit "{unit}" failed with exit code {status}')
+        return dict(line.split("=", 1) for line in lines.splitlines() if "=" in line)
+
+    def get_unit_property(self, unit, property, user=None):
+        status, lines = self.systemctl(f'--no-pager show "{unit}" --property="{property}"', user)
+        if status != 0 or "=" not in lines:
+            raise RequestedAssertionFailed(f'retrieving property "{property}" of unit "{unit}" failed with exit code {status}')
+        return lines.split("=", 1)[1].rstrip("\n")
+
+    def require_unit_state(self, unit, require_state="active"):
+        state = self.get_unit_property(unit, "ActiveState")
+        if state != require_state:
+            raise RequestedAssertionFailed(f'unit "{unit}" of {self.name} should be {require_state}, but it is {state}')
+
+    def wait_for_unit(self, unit, user=None, timeout=DEFAULT_TIMEOUT):
+        def check(last):
+            state = self.get_unit_property(unit, "ActiveState", user)
+            if state == "failed":
+                log = self.execute(f"journalctl -b --no-pager -n 20 -u {shlex.quote(unit)} 2>&1")[1] if user is None else ""
+                raise RequestedAssertionFailed(f'unit "{unit}" of {self.name} reached state "failed"\n{log}'.rstrip())
+            if state == "inactive":
+                status, jobs = self.systemctl("list-jobs --full 2>&1", user)
+                if "No jobs" in jobs and self.get_unit_property(unit, "ActiveState", user) == "inactive":
+                    raise RequestedAssertionFailed(f'unit "{unit}" of {self.name} is inactive and there are no pending jobs')
+            if last and state != "active":
+                raise RequestedAssertionFailed(f'unit "{unit}" of {self.name} is still {state}')
+            return state == "active"
+
+        with self.nested(f"waiting for unit {unit}" + (f" with user {user}" if user else "")):
+            retry(check, timeout=timeout)
+
+    def start_job(self, jobname, user=None):
+        return self.systemctl(f"start {jobname}", user)
+
+    def stop_job(self, jobname, user=None):
+        return self.systemctl(f"stop {jobname}", user)
+
+    # files and ports
+
+    def wait_for_file(self, filename, timeout=DEFAULT_TIMEOUT):
+        self.wait_until_succeeds(f"test -e {filename}", timeout=timeout)
+
+    def wait_for_open_port(self, port, addr="localhost", timeout=DEFAULT_TIMEOUT):
+        self.wait_until_succeeds(f"timeout 5 bash -c 'exec 3<>/dev/tcp/{addr}/{port}' 2>/dev/null", timeout=timeout)
+
+    def wait_for_closed_port(self, port, addr="localhost", timeout=DEFAULT_TIMEOUT):
+        self.wait_until_fails(f"timeout 5 bash -c 'exec 3<>/dev/tcp/{addr}/{port}' 2>/dev/null", timeout=timeout)
+
+    def wait_for_open_unix_socket(self, addr, is_datagram=False, timeout=DEFAULT_TIMEOUT):
+        kind = "-uU" if is_datagram else "-U"
+        self.wait_until_succeeds(f"nc -z {kind} {shlex.quote(str(addr))}", timeout=timeout)
+
+    def copy_from_host(self, source, target):
+        source = pathlib.Path(source)
+        parent = shlex.quote(str(pathlib.PurePosixPath(target).parent))
+        self.succeed(f"mkdir -p {parent}")
+        if source.is_dir():
+            import io, tarfile
+            data = io.BytesIO()
+            with tarfile.open(fileobj=data, mode="w") as archive:
+                archive.add(source, arcname=".")
+            self._feed(f"mkdir -p {shlex.quote(str(target))} && tar -C {shlex.quote(str(target))} -xf -", data.getvalue())
+        else:
+            self._feed(f"cat > {shlex.quote(str(target))}", source.read_bytes())
+
+    copy_from_host_via_shell = copy_from_host
+
+    def _feed(self, command, data):
+        self.connect()
+        answer = self._ask("exec", command="set -euo pipefail\n" + command, stdin=base64.b64encode(data).decode(), timeout=DEFAULT_TIMEOUT, wait=True)
+        if answer["status"] != 0:
+            raise MachineError(f"copying to {self.name} failed: " + base64.b64decode(answer["stderr"]).decode(errors="replace"))
+
+    def copy_from_machine(self, source, target_dir=""):
+        folder = self.out_dir / target_dir
+        folder.mkdir(parents=True, exist_ok=True)
+        quoted = shlex.quote(str(source))
+        self.connect()
+        command = f"if test -d {quoted}; then echo -n d; tar -C {quoted} -cf - .; else echo -n f; cat {quoted}; fi"
+        answer = self._ask("exec", command="set -euo pipefail\n" + command, timeout=DEFAULT_TIMEOUT, wait=True)
+        data = base64.b64decode(answer["stdout"])
+        if answer["status"] != 0:
+            raise MachineError(f"copying {source} from {self.name} failed: " + base64.b64decode(answer["stderr"]).decode(errors="replace"))
+        target = folder / pathlib.PurePosixPath(source).name
+        if data[:1] == b"d":
+            import io, tarfile
+            target.mkdir(exist_ok=True)
+            with tarfile.open(fileobj=io.BytesIO(data[1:])) as archive:
+                archive.extractall(target, filter="data") if hasattr(tarfile, "data_filter") else archive.extractall(target)
+        else:
+            target.write_bytes(data[1:])
+
+    copy_from_vm = copy_from_machine
+
+    # console, screen, keys
+
+    def get_console_log(self):
+        return self._ask("console")
+
+    full_console_log = property(get_console_log)
+
+    def wait_for_console_text(self, regex, timeout=None):
+        pattern = re.compile(regex)
+        with self.nested(f"waiting for {regex} to appear on the console"):
+            retry(lambda last: pattern.search(self.get_console_log()) is not None, timeout=seconds(timeout))
+
+    def send_console(self, chars):
+        self._ask("send-console", text=chars)
+
+    def get_tty_text(self, tty):
+        return self.execute(f"fold -w$(stty -F /dev/tty{tty} size | awk '{{print $2}}') /dev/vcs{tty}")[1]
+
+    def wait_until_tty_matches(self, tty, regexp, timeout=DEFAULT_TIMEOUT):
+        pattern = re.compile(regexp)
+
+        def check(last):
+            text = self.get_tty_text(tty)
+            if last and not pattern.search(text):
+                raise RequestedAssertionFailed(f"tty {tty} of {self.name} does not match /{regexp}/; it shows:\n{text.strip()}")
+            return pattern.search(text) is not None
+
+        with self.nested(f"waiting for {regexp} to appear on tty {tty}"):
+            retry(check, timeout=timeout)
+
+    def dump_tty_contents(self, tty):
+        self.execute(f"fold -w 80 /dev/vcs{tty} | systemd-cat")
+
+    def send_key(self, key, delay=0.01, log=True):
+        self._ask("keys", keys=[KEYS.get(part, part) for part in KEYS.get(key, key).split("-")])
+        time.sleep(seconds(delay, 0.01))
+
+    def send_chars(self, chars, delay=0.01):
+        with self.nested(f"sending keys {chars!r}"):
+            for char in chars:
+                self.send_key(key_of(char), delay)
+
+    def screenshot(self, filename):
+        path = pathlib.Path(filename if "." in filename else f"{filename}.png")
+        path = path if path.is_absolute() else self.out_dir / path
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with self.nested(f"making screenshot {path}"):
+            self._ask("screenshot", path=str(path.absolute()))
+
+    # monitor and cables
+
+    def send_monitor_command(self, command):
+        return self._ask("monitor", command=command)
+
+    def block(self):
+        self._ask("link", up=False)
+
+    def unblock(self):
+        self._ask("link", up=True)
+
+    def forward_port(self, host_port=8080, guest_port=80):
+        self._ask("forward", host=host_port, guest=guest_port)
+
+    # log
+
+    def log(self, message):
+        log.log(f"{self.name}: {message}")
+
+    log_serial = log
+
+    def nested(self, message, attrs=None):
+        return log.nested(f"{self.name}: {message}", attrs)
+
+    def cleanup_statedir(self):
+        pass
+
+    def ssh_backdoor_command(self, *_):
+        return f"nixos-build-vms ssh --state-dir {self.state_dir.parent} {self.name}"
+
+
+QemuMachine = BaseMachine
+
+
+class NspawnMachine(BaseMachine):
+    pass
+
+
+class PollingCondition:
+    def __init__(self, fun, interval, description):
+        self.fun, self.interval, self.description = fun, interval, description or fun.__doc__ or fun.__name__
+        self.last = None
+
+    def check(self):
+        try:
+            result = self.fun()
+        except Exception:
+            return False
+        return result is None or bool(result)
+
+    def maybe_raise(self):
+        if self.last is not None and time.monotonic() - self.last < self.interval:
+            return
+        self.last = time.monotonic()
+        if not self.check():
+            raise RequestedAssertionFailed(f"polling condition failed: {self.description}")
+
+    def wait(self, timeout=DEFAULT_TIMEOUT):
+        retry(lambda last: self.check(), timeout=timeout)
+
+    def __enter__(self):
+        conditions.append(self)
+
+    def __exit__(self, *_):
+        conditions.remove(self)
+
+
+def polling_condition(fun=None, *, interval=2.0, seconds_interval=None, description=None):
+    every = seconds(seconds_interval if seconds_interval is not None else interval)
+    make = lambda f: PollingCondition(f, every, description)
+    return make(fun) if fun is not None else make
+
+
+def start_all():
+    errors = []
+
+    def start(machine):
+        try:
+            machine.start()
+        except Exception as error:
+            errors.append(error)
+
+    with log.nested("start all machines"):
+        threads = [threading.Thread(target=start, args=(machine,)) for machine in machines]
+        [thread.start() for thread in threads]
+        [thread.join() for thread in threads]
+    if errors:
+        raise MachineError("; ".join(map(str, errors)))
+
+
+def join_all():
+    with log.nested("wait for all machines to power off"):
+        for machine in machines:
+            machine.wait_for_shutdown()
+
+
+def fail(error, script):
+    """Tells the driver where the script failed and why; ends."""
+    frames = traceback.extract_tb(error.__traceback__)
+    own = [frame for frame in frames if frame.filename == SCRIPT_NAME]
+    lines = script.splitlines()
+    if isinstance(error, SyntaxError) and error.filename == SCRIPT_NAME:
+        place = [(error.lineno or 1, (error.text or "").strip())]
+    else:
+        place = [(frame.lineno, lines[frame.lineno - 1].strip() if frame.lineno <= len(lines) else "") for frame in own]
+    kind = "" if isinstance(error, (RequestedAssertionFailed, MachineError)) else f"{type(error).__name__}: "
+    bridge.ask("failed", place=place, message=f"{kind}{error}" if str(error) else type(error).__name__)
+
+
+SCRIPT_NAME = "testScript"
+bridge = Bridge(int(sys.argv[1]))
+log = Logger()
+guard = threading.local()
+conditions = []
+setup = bridge.ask("setup")
+machines = [BaseMachine(name, setup["outDir"], setup["stateDir"]) for name in setup["machines"]]
+machines_qemu, machines_nspawn = machines, []
+script = setup["script"]
+
+
+class Vlan:
+    def __init__(self, nr):
+        self.nr = nr
+
+
+vlans = [Vlan(nr) for nr in setup["segments"]]
+
+
+class TestCase(unittest.TestCase):
+    longMessage = True
+
+    def runTest(self):
+        pass
+
+
+def run():
+    names = {re.sub(r"^[^A-Za-z_]|[^A-Za-z0-9_]", "_", machine.name): machine for machine in machines}
+    if len(machines) == 1:
+        names.setdefault("machine", machines[0])
+    scope = {
+        **names, **{f"vlan{vlan.nr}": vlan for vlan in vlans},
+        "machines": machines, "machines_qemu": machines, "machines_nspawn": [], "vlans": vlans, "start_all": start_all, "join_all": join_all,
+        "subtest": log.subtest, "polling_condition": polling_condition, "retry": retry, "t": TestCase(), "log": log, "os": os,
+        "serial_stdout_on": lambda: bridge.ask("serial", on=True), "serial_stdout_off": lambda: bridge.ask("serial", on=False),
+        "dump_machine_ssh": lambda: [log.log(machine.ssh_backdoor_command()) for machine in machines],
+        "BaseMachine": BaseMachine, "QemuMachine": QemuMachine, "NspawnMachine": NspawnMachine, "Machine": BaseMachine,
+        "driver": types.SimpleNamespace(machines=machines, logger=log, vlans=vlans, out_dir=pathlib.Path(setup["outDir"])),
+        "debug": types.SimpleNamespace(breakpoint=lambda *a: None),
+        "__name__": "__main__",
+    }
+    scope["test_script"] = lambda: exec(compile(script, SCRIPT_NAME, "exec"), scope)
+    scope["run_tests"] = scope["test_script"]
+    if setup["interactive"]:
+        import code
+        try:
+            import readline, rlcompleter
+            readline.set_completer(rlcompleter.Completer(scope).complete)
+            readline.parse_and_bind("tab: complete")
+        except ImportError:
+            pass
+        code.interact(banner="start_all(), test_script(), and the machines: " + ", ".join(names), local=scope, exitmsg="")
+        return
+    with log.nested("run the VM test script"):
+        scope["test_script"]()
+
+
+try:
+    run()
+except SystemExit as error:
+    if error.code not in (None, 0):
+        fail(error, script)
+except BaseException as error:
+    fail(error, script)
+bridge.ask("done")
+sys.stdout.flush()
+os._exit(0)
