@@ -44,8 +44,15 @@ let
     {
       packages = [ "postgresql-${major}" "postgresql-client-${major}" ];
       only = [ ];
-      links = {
-        "bin" = "/usr/${home}/bin";
+      # each by itself, so that the programs merge with those of other packages
+      links = lib.listToAttrs (
+        map (program: lib.nameValuePair "bin/${program}" "/usr/${home}/bin/${program}") [
+          "clusterdb" "createdb" "createuser" "dropdb" "dropuser" "initdb" "oid2name" "pg_amcheck" "pg_archivecleanup" "pg_basebackup" "pg_checksums"
+          "pg_config" "pg_controldata" "pg_ctl" "pg_dump" "pg_dumpall" "pg_isready" "pg_receivewal" "pg_recvlogical" "pg_resetwal" "pg_restore"
+          "pg_rewind" "pg_test_fsync" "pg_test_timing" "pg_upgrade" "pg_verifybackup" "pg_waldump" "pgbench" "postgres" "psql" "reindexdb"
+          "vacuumdb" "vacuumlo"
+        ]
+      ) // {
         "lib" = "/usr/${home}/lib";
         "share/postgresql" = "/usr/share/postgresql/${major}";
       };

@@ -41,6 +41,8 @@ in
   testFirewallMixed = fails (network { m.networking.firewall = { extraCommands = "true"; extraInputRules = "x"; }; }).toplevels.m.drvPath;
   testRange = is (map (l: l.open) (plan { services.openssh = { enable = true; openFirewall = false; ports = [ 8000 ]; }; networking.firewall.allowedTCPPortRanges = [ { from = 7990; to = 8000; } ]; }).listeners) [ true ];
 
+  testOwnRules = is (map (port: map (l: l.open) (plan { services.httpd.enable = true; networking.firewall.extraCommands = "iptables -A nixos-fw -p tcp --dport ${port} -j nixos-fw-accept"; }).listeners) [ "80" "8080" ]) [ [ true ] [ false ] ];
+
   testMemory = fails (machine { virtualisation.memorySize = -5; }).virtualisation.memorySize;
   testMemoryDefault = is (plan { }).memoryMib 1024;
   testNoDisk = is (plan { virtualisation.diskImage = null; }).diskMib null;

@@ -9,9 +9,12 @@ let
   allowed =
     protocol: given: port:
     lib.elem port given."allowed${protocol}Ports" || inside port given."allowed${protocol}PortRanges";
+  # Rules of one's own are not understood, only searched for the port.
+  own = lib.concatStringsSep "\n" [ firewall.extraCommands firewall.extraInputRules ];
   open =
     entry:
     !firewall.enable
+    || lib.any (word: lib.hasInfix word "${own}\n") (map (end: "dport ${toString entry.port}${end}") [ " " "\n" ])
     || allowed (lib.toUpper entry.proto) firewall entry.port
     || lib.any (given: allowed (lib.toUpper entry.proto) given entry.port) (lib.attrValues firewall.interfaces)
     || lib.any (name: name != "lo") firewall.trustedInterfaces;
