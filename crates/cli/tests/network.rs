@@ -1,0 +1,234 @@
+//! Whole networks: built from Debian's archive, booted, looked at from inside and outside, stopped.
+//!
+//! Needs QEMU, the ssh client and a mirror; `make test` sees to that. One boot covers much: the manual page's network
+//! with all that is asked of access and firewall; then the web network. Store and downloads are kept below target/.
+
+use std::io::Write;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Output, Stdio};
+use std::time::{Duration, Instant};
+
+const BIN: &str = env!("CARGO_BIN_EXE_nixos-build-vms");
+
+fn scratch() -> PathBuf {
+    let dir = PathBuf::from(env!("CARGO_TARGET_TMPDIR")).join("networks");
+    std::fs::create_dir_all(&dir).unwrap();
+    dir
+}
+
+fn command(program: impl AsRef<std::ffi::OsStr>) -> Command {
+    let mut command = Command::new(program);
+    command
+        .env("XDG_CACHE_HOME", scratch().join("cache"))
+        .env("NIX_CONFIG", format!("store = {}", scratch().join("store").display()))
+        .env("NIX_CONF_DIR", "/nonexistent")
+        .env_remove("NIX_PATH");
+    command
+}
+
+fn example(name: &str) -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("../../examples").join(name)
+}
+
+/// Builds an example and gives the link to its result.
+fn build(name: &str) -> PathBuf {
+    let link = scratch().join(name.trim_end_matches(".nix"));
+    let output = command(BIN).arg("-o").arg(&link).arg(example(name)).output().unwrap();
+    let error = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success(), "building {name}: {error}");
+    let path = String::from_utf8(output.stdout).unwrap();
+    assert_eq!(path.lines().count(), 1, "{path}");
+    assert_eq!(std::fs::canonicalize(path.trim_end()).unwrap(), std::fs::canonicalize(&link).unwrap());
+    link
+}
+
+/// A running network; stopped when dropped.
+struct Running {
+    state: PathBuf,
+    runner: Child,
+    log: PathBuf,
+}
+
+impl Running {
+    /// Starts a result and waits until all machines are ready.
+    fn start(result: &Path, name: &str) -> Self {
+        let state = scratch().join(format!("{name}-state"));
+        let _absent = std::fs::remove_dir_all(&state);
+        let ready = scratch().join(format!("{name}-ready"));
+        let _absent = std::fs::remove_file(&ready);
+        let log = scratch().join(format!("{name}.log"));
+        let file = std::fs::File::create(&log).unwrap();
+        let runner = command(result.join("bin/run-vms"))
+            .arg("--state-dir")
+            .arg(&state)
+            .args(["--wait-ready", "sh", "-c"])
+            .arg(format!("touch '{0}'; while [ -e '{0}' ]; do sleep 0.1; done; exit 9", ready.display()))
+            .stdin(Stdio::null())
+            .stdout(file.try_clone().unwrap())
+            .stderr(file)
+            .spawn()
+            .unwrap();
+        let mut running = Self { state, runner, log };
+        let deadline = Instant::now() + Duration::from_secs(600);
+        while !ready.exists() {
+            if let Some(status) = running.runner.try_wait().unwrap() {
+                panic!("run-vms ended early ({status}):\n{}", running.log());
+            }
+            assert!(Instant::now() < deadline, "not ready in time:\n{}", running.log());
+            std::thread::sleep(Duration::from_millis(100));
+        }
+        running
+    }
+
+    fn log(&self) -> String {
+        let text = String::from_utf8_lossy(&std::fs::read(&self.log).unwrap_or_default()).into_owned();
+        let lines: Vec<&str> = text.lines().collect();
+        lines[lines.len().saturating_sub(60)..].join("\n")
+    }
+
+    fn tool(&self, words: &[&str], input: &[u8]) -> Output {
+        let mut child = command("timeout")
+            .arg("180")
+            .arg(BIN)
+            .arg(words[0])
+            .arg("--state-dir")
+            .arg(&self.state)
+            .args(&words[1..])
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()
+            .unwrap();
+        child.stdin.take().unwrap().write_all(input).unwrap();
+        child.wait_with_output().unwrap()
+    }
+
+    /// Standard output of a command in a machine, over ssh or the control channel.
+    #[track_caller]
+    fn on(&self, way: &str, machine: &str, script: &str) -> String {
+        let output = self.tool(&[way, machine, "--", "sh", "-c", &shell_word(way, script)], b"");
+        assert!(
+            output.status.success(),
+            "{way} {machine}: `{script}` ended with {}:\n{}{}",
+            output.status,
+            String::from_utf8_lossy(&output.stdout),
+            String::from_utf8_lossy(&output.stderr)
+        );
+        String::from_utf8_lossy(&output.stdout).trim_end().to_owned()
+    }
+
+    /// Ends the network through its waited-for command and gives the runner's exit code.
+    fn stop(mut self, name: &str) -> Option<i32> {
+        std::fs::remove_file(scratch().join(format!("{name}-ready"))).unwrap();
+        let deadline = Instant::now() + Duration::from_secs(120);
+        loop {
+            if let Some(status) = self.runner.try_wait().unwrap() {
+                return status.code();
+            }
+            assert!(Instant::now() < deadline, "does not stop:\n{}", self.log());
+            std::thread::sleep(Duration::from_millis(100));
+        }
+    }
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        let _ended = self.runner.kill();
+        let _ended = self.runner.wait();
+    }
+}
+
+/// ssh joins its words with blanks and hands them to the remote shell; `shell` passes them on as they are.
+fn shell_word(way: &str, script: &str) -> String {
+    match way {
+        "ssh" => format!("'{}'", script.replace('\'', r"'\''")),
+        _ => script.to_owned(),
+    }
+}
+
+fn qemus_of(state: &Path) -> usize {
+    let needle = state.as_os_str().as_encoded_bytes();
+    let processes = std::fs::read_dir("/proc").unwrap().flatten();
+    processes
+        .filter_map(|entry| std::fs::read(entry.path().join("cmdline")).ok())
+        .filter(|line| line.windows(4).any(|w| w == b"qemu") && line.windows(needle.len()).any(|w| w == needle))
+        .count()
+}
+
+#[test]
+fn the_manual_pages_network_runs() {
+    let result = build("man-page.nix");
+    let again = Instant::now();
+    build("man-page.nix");
+    eprintln!("nothing changed: {:?}", again.elapsed());
+    let net = Running::start(&result, "man-page");
+
+    // Names, architectures, addresses; each way of access; every name of a machine.
+    for (machine, arch, address) in [("test1", "i686", "192.168.1.1/24"), ("test2", "x86_64", "192.168.1.2/24")] {
+        assert_eq!(net.on("shell", machine, "hostname"), machine);
+        assert_eq!(net.on("ssh", &format!("{machine}.example.net"), "uname -m"), arch);
+        let addresses = net.on("shell", machine, "ip -o address");
+        assert!(addresses.contains(address), "{addresses}");
+        assert_eq!(net.on("shell", machine, "systemctl --failed --no-legend --plain"), "");
+        let system = net.on("shell", machine, "readlink -f /run/current-system");
+        assert!(system.starts_with("/nix/store/"), "{system}");
+        net.on("shell", machine, "test -x /run/current-system/init");
+    }
+
+    // Status and streams pass through.
+    for way in ["ssh", "shell"] {
+        assert_eq!(net.tool(&[way, "test2", "--", "exit 7"], b"").status.code(), Some(if way == "ssh" { 7 } else { 127 }), "{way}");
+        assert_eq!(net.tool(&[way, "test2", "--", "cat"], b"hello\0\xff").stdout, b"hello\0\xff", "{way}");
+        let output = net.tool(&[way, "test2", "--", "sh", "-c", &shell_word(way, "echo out; echo err >&2; exit 3")], b"");
+        assert_eq!((output.status.code(), output.stdout.as_slice()), (Some(3), &b"out\n"[..]), "{way}");
+        assert!(String::from_utf8_lossy(&output.stderr).contains("err"), "{way}");
+    }
+    let unknown = net.tool(&["ssh", "test9", "--", "true"], b"");
+    assert!(!unknown.status.success());
+    assert!(String::from_utf8_lossy(&unknown.stderr).contains("test9"));
+
+    // The services, and the firewall as on NixOS.
+    let page = net.on("shell", "test2", "lynx -dump http://localhost/");
+    assert!(!page.is_empty());
+    net.on("shell", "test2", "command -v lynx && ! command -v gcc");
+    net.on("shell", "test1", "ping -c 1 -W 10 test2 && ping -c 1 -W 10 test2.example.net");
+    let shown = net.on("shell", "test1", "ssh-keyscan -t ed25519 test2.example.net 2>/dev/null");
+    let own = net.on("shell", "test2", "cut -d' ' -f2 /etc/ssh/ssh_host_ed25519_key.pub");
+    assert!(own.len() > 60 && shown.contains(&own), "{shown} against {own}");
+    net.on("shell", "test1", "! timeout 5 bash -c 'exec 3<>/dev/tcp/test2/80'");
+    net.on("shell", "test1", "! ssh -o BatchMode=yes -o StrictHostKeyChecking=no root@test2 true");
+    let status = net.tool(&["status"], b"");
+    let status = String::from_utf8_lossy(&status.stdout).into_owned();
+    assert!(status.contains("port 80") && status.contains("networking.firewall.allowedTCPPorts"), "{status}");
+
+    let mode = std::os::unix::fs::PermissionsExt::mode(&std::fs::metadata(&net.state).unwrap().permissions());
+    assert_eq!(mode & 0o077, 0, "the state directory is its owner's alone");
+    let state = net.state.clone();
+    assert!(qemus_of(&state) >= 2);
+    assert_eq!(net.stop("man-page"), Some(9), "the exit code is the waited-for command's");
+    assert_eq!(qemus_of(&state), 0);
+}
+
+#[test]
+fn the_web_networks_pages_are_fetched_by_its_client() {
+    let result = build("web.nix");
+    let plan = std::fs::read_to_string(result.join("network.json")).unwrap();
+    let plan = nbv_plan::NetworkPlan::parse(&plan).unwrap();
+    let net = Running::start(&result, "web");
+    let servers: Vec<_> = plan.machines.iter().filter(|machine| machine.listeners.iter().any(|l| l.port == 80)).collect();
+    assert_eq!(servers.len(), 2, "two servers");
+    assert!(servers.iter().any(|machine| machine.system == "i686-linux"), "one of them 32-bit");
+    for server in servers {
+        let page = net.on("shell", "client", &format!("curl -sS --max-time 60 http://{}/", server.host_name));
+        assert!(page.contains(&server.host_name), "{page}");
+    }
+
+    // A killed runner leaves no machine behind.
+    let state = net.state.clone();
+    drop(net);
+    let deadline = Instant::now() + Duration::from_secs(10);
+    while qemus_of(&state) > 0 {
+        assert!(Instant::now() < deadline, "QEMU outlived its runner");
+        std::thread::sleep(Duration::from_millis(100));
+    }
+}
