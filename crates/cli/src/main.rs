@@ -3,43 +3,71 @@
 //! Not here: anything that a user of the libraries would miss.
 
 mod args;
+mod build;
+mod doctor;
 mod exit;
 mod git;
 mod help;
 mod nix_instantiate;
+mod progress;
+mod running;
 mod settings;
 mod world;
 
+use std::ffi::OsString;
+use std::io::Write;
 use std::process::ExitCode;
 
 use args::Command;
 use exit::Exit;
 
 fn main() -> ExitCode {
-    let mut words: Vec<std::ffi::OsString> = std::env::args_os().collect();
-    let name = if words.is_empty() { std::ffi::OsString::new() } else { words.remove(0) };
-    if std::path::Path::new(&name).file_name().is_some_and(|n| n == "nix-instantiate") {
-        return nix_instantiate::main(words).into();
+    std::panic::set_hook(Box::new(|info| {
+        let _closed = writeln!(
+            std::io::stderr(),
+            "internal error: please report it, with this text and what you ran: nixos-build-vms {}: {info}",
+            env!("CARGO_PKG_VERSION")
+        );
+    }));
+    let mut words = std::env::args_os();
+    let own_name = words.next().unwrap_or_default();
+    if std::path::Path::new(&own_name).file_name().is_some_and(|name| name == "nix-instantiate") {
+        return nix_instantiate::main(words.collect()).into();
     }
-    dispatch(words).into()
+    dispatch(words.collect()).into()
 }
 
-fn dispatch(words: Vec<std::ffi::OsString>) -> Exit {
+fn dispatch(words: Vec<OsString>) -> Exit {
     let command = match args::parse(words) {
         Ok(command) => command,
-        Err(error) => {
-            eprintln!("error: {error}");
-            eprintln!("try `nixos-build-vms --help`");
-            return Exit::Usage;
-        }
+        Err(error) => return build::fail(&format!("{error}\ntry `nixos-build-vms --help`"), Exit::Usage),
     };
     match command {
         Command::Help => help::show_manual(),
         Command::CommandHelp(name) => help::show_command(name),
-        Command::Version => println!("nixos-build-vms {}", env!("CARGO_PKG_VERSION")),
-        Command::Build(_) | Command::Run(..) | Command::Other(..) => {
-            eprintln!("error: not connected yet");
-            return Exit::Usage;
+        Command::Version => {
+            let _closed = writeln!(std::io::stdout(), "nixos-build-vms {}", env!("CARGO_PKG_VERSION"));
+        }
+        Command::Build(flags) => match build::build(&flags) {
+            Ok(built) => {
+                let _closed = writeln!(std::io::stdout(), "{}", built.path.display());
+            }
+            Err(exit) => return exit,
+        },
+        Command::Run(flags, words) => match build::build(&flags) {
+            Ok(built) => {
+                let mut runner: Vec<OsString> = vec!["--result".into(), built.path.into()];
+                runner.extend(words);
+                return running::run(runner);
+            }
+            Err(exit) => return exit,
+        },
+        Command::Other(name, words) => {
+            return match name {
+                "internal-run" | "internal-driver" => running::run(words),
+                "doctor" => running::doctor(&words),
+                name => running::act(name, words),
+            };
         }
     }
     Exit::Done

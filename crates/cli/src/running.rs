@@ -1,0 +1,159 @@
+//! Commands on a running network: the words of `internal-run`, `ssh`, `shell`, `logs`, `status`, `stop`, `doctor`.
+
+use std::ffi::OsString;
+use std::io::Write;
+use std::path::PathBuf;
+
+use lexopt::prelude::*;
+use nbv_driver::{Found, Host, Parsed, RunOptions};
+
+use crate::build::{fail, fail_with};
+use crate::exit::Exit;
+use crate::help;
+
+/// Runs a result; the words are the runner's, with `--result DIR`.
+pub(crate) fn run(words: Vec<OsString>) -> Exit {
+    let mut options = match RunOptions::parse(words) {
+        Ok(Parsed::Run(options)) => options,
+        Ok(Parsed::Help) => {
+            let _closed = std::io::stdout().write_all(nbv_driver::HELP.as_bytes());
+            return Exit::Done;
+        }
+        Err(error) => return fail(&error.to_string(), Exit::Usage),
+    };
+    let host = match Host::from_environment() {
+        Ok(host) => host,
+        Err(error) => return fail_with(&error, Exit::Machine),
+    };
+    if let Ok(result) = options.result.canonicalize() {
+        options.result = result;
+    }
+    let interrupts = match nbv_driver::interrupts() {
+        Ok(interrupts) => interrupts,
+        Err(error) => return fail_with(&error, Exit::Machine),
+    };
+    match nbv_driver::run(&options, &host, interrupts, &mut std::io::stdout()) {
+        Ok(code) => Exit::Passed(code),
+        Err(error @ nbv_driver::RunError::NoMachine { .. }) => fail_with(&error, Exit::Usage),
+        Err(error) => fail_with(&error, Exit::Machine),
+    }
+}
+
+/// Words of a command on a running network.
+#[derive(Default)]
+struct Words {
+    state_dir: Option<PathBuf>,
+    machine: Option<String>,
+    command: Vec<OsString>,
+    json: bool,
+    follow: bool,
+}
+
+/// Acts on a running network.
+pub(crate) fn act(name: &'static str, words: Vec<OsString>) -> Exit {
+    let words = match read(name, words) {
+        Ok(Some(words)) => words,
+        Ok(None) => {
+            help::show_command(name);
+            return Exit::Done;
+        }
+        Err(message) => return fail(&format!("{message}; try `nixos-build-vms {name} --help`"), Exit::Usage),
+    };
+    let host = match Host::from_environment() {
+        Ok(host) => host,
+        Err(error) => return fail_with(&error, Exit::Machine),
+    };
+    let found = match Found::find(words.state_dir.as_deref(), &host) {
+        Ok(found) => found,
+        Err(error) => return fail_with(&error, Exit::Input),
+    };
+    let machine = words.machine.unwrap_or_default();
+    let mut out = std::io::stdout().lock();
+    let done = match name {
+        "ssh" => Err(found.ssh(&machine, &words.command, &host)),
+        "internal-proxy" => found.proxy(&machine),
+        "shell" => {
+            drop(out);
+            let command: Vec<String> = words.command.iter().map(|word| word.to_string_lossy().into_owned()).collect();
+            found.shell(&machine, &command)
+        }
+        "logs" => found.logs(&machine, words.follow, &mut out).map(|()| 0),
+        "stop" => found.stop(Some(machine.as_str()).filter(|machine| !machine.is_empty())).map(|()| 0),
+        _ => found.status().map(|status| {
+            let text = if words.json { serde_json::to_string_pretty(&status).unwrap_or_default() + "\n" } else { status.to_text() };
+            let _closed = out.write_all(text.as_bytes());
+            0
+        }),
+    };
+    match done {
+        Ok(code) => Exit::Passed(code),
+        Err(error) => fail_with(&error, Exit::Input),
+    }
+}
+
+/// What this host can do; exit 1 when something that is needed is missing.
+pub(crate) fn doctor(words: &[OsString]) -> Exit {
+    if words.iter().any(|word| word == "--help" || word == "-h") {
+        help::show_command("doctor");
+        return Exit::Done;
+    }
+    let host = match Host::from_environment() {
+        Ok(host) => host,
+        Err(error) => return fail_with(&error, Exit::Machine),
+    };
+    crate::doctor::examine(&host)
+}
+
+fn read(name: &str, words: Vec<OsString>) -> Result<Option<Words>, String> {
+    let mut read = Words::default();
+    let mut parser = lexopt::Parser::from_args(words);
+    let takes_command = matches!(name, "ssh" | "shell");
+    while let Some(word) = parser.next().map_err(|error| error.to_string())? {
+        match word {
+            Short('h') | Long("help") => return Ok(None),
+            Long("state-dir") => read.state_dir = Some(parser.value().map_err(|error| error.to_string())?.into()),
+            Long("json") if name == "status" => read.json = true,
+            Short('f') | Long("follow") if name == "logs" => read.follow = true,
+            Value(word) if read.machine.is_none() && name != "status" => {
+                read.machine = Some(word.to_string_lossy().into_owned());
+                if takes_command {
+                    // Flags from here on belong to the command.
+                    read.command = parser.raw_args().map_err(|error| error.to_string())?.collect();
+                    if read.command.first().is_some_and(|word| word == "--") {
+                        read.command.remove(0);
+                    }
+                    break;
+                }
+            }
+            other => return Err(other.unexpected().to_string()),
+        }
+    }
+    if read.machine.is_none() && !matches!(name, "status" | "stop") {
+        return Err(format!("`{name}` needs the name of a machine"));
+    }
+    Ok(Some(read))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn words(name: &str, line: &str) -> Result<Option<Words>, String> {
+        read(name, line.split_whitespace().map(OsString::from).collect())
+    }
+
+    #[test]
+    fn flags_after_the_machine_belong_to_the_command() {
+        let read = words("ssh", "--state-dir /s test2 -- ls -l --json").unwrap().unwrap();
+        assert_eq!((read.state_dir, read.machine.as_deref()), (Some("/s".into()), Some("test2")));
+        assert_eq!(read.command, ["ls", "-l", "--json"]);
+    }
+
+    #[test]
+    fn what_is_missing_or_too_much_is_said() {
+        assert!(words("ssh", "").err().unwrap().contains("name of a machine"));
+        assert!(words("status", "x").is_err());
+        assert!(words("logs", "--json a").err().unwrap().contains("--json"));
+        assert!(words("stop", "").is_ok() && words("ssh", "-h").unwrap().is_none());
+    }
+}
