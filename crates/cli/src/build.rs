@@ -29,7 +29,7 @@ pub(crate) fn build(flags: &Build) -> Result<BuildResult, Exit> {
     display.clear();
     built.map_err(|error| {
         let style = RenderOptions {
-            color: has_colour(),
+            colour: has_colour(),
             show_trace: flags.show_trace || settings.flag("show-trace") == Some(true),
             ..RenderOptions::default()
         };

@@ -109,9 +109,10 @@ impl Display {
 impl Progress for Display {
     fn event(&self, event: Event<'_>) {
         let Ok(mut state) = self.state.lock() else { return };
-        if let Event::Warning(text) = event {
-            self.line(&mut state, &format!("warning: {text}"));
-            return;
+        match event {
+            Event::Warning(text) => return self.line(&mut state, &format!("warning: {text}")),
+            Event::Trace(text) => return self.line(&mut state, &format!("trace: {text}")),
+            _ => {}
         }
         if self.detail == Detail::Quiet {
             return;
@@ -130,7 +131,7 @@ impl Progress for Display {
                 state.running.retain(|other| other != name);
             }
             Event::Log { name, line } if self.detail == Detail::Verbose => self.line(&mut state, &format!("{name}> {line}")),
-            Event::Log { .. } | Event::Warning(_) => {}
+            Event::Log { .. } | Event::Warning(_) | Event::Trace(_) => {}
             Event::Waiting { path } => self.line(&mut state, &format!("waiting for another build of {path}")),
             Event::Fetched { what, done, total } => {
                 let fetch = state.fetches.entry(what.to_owned()).or_insert_with(|| Fetch {
