@@ -183,7 +183,11 @@ impl<'h> Evaluator<'h> {
     /// `builtins.import`.
     pub(crate) fn import(&self, path: Ref<'h>) -> EvalResult<Value<'h>> {
         let v = self.force(path)?;
-        let path = to_path(self.coerce_to_path(v)?.bytes());
+        let path = self.coerce_to_path(v)?;
+        if let Some(drv) = crate::builtins::import_drv(self, path.bytes())? {
+            return Ok(drv);
+        }
+        let path = to_path(path.bytes());
         let cell = self.import_cell(&path)?;
         self.force(cell).frame(nbv_diag::Span::NONE, || format!("while evaluating the file `{}`", path.display()))
     }

@@ -83,6 +83,46 @@ fn derivation<'h>(ev: &Evaluator<'h>, args: &[Ref<'h>]) -> EvalResult<Value<'h>>
     ev.force(cells[0])
 }
 
+/// The value of a `.drv` file that is imported: the derivation with its outputs, as `derivation` would give it. Nothing when the path is not
+/// one of a derivation in the store.
+pub(crate) fn import_drv<'h>(ev: &Evaluator<'h>, path: &[u8]) -> EvalResult<Option<Value<'h>>> {
+    let Some(path) = std::str::from_utf8(path).ok().filter(|p| p.ends_with(".drv")) else { return Ok(None) };
+    if ev.shared.builtin_state.store(ev).base_name(path).is_err() {
+        return Ok(None);
+    }
+    let text = ev.world().read_file(as_path(path.as_bytes())).map_err(|e| world_error("read the derivation", path.as_bytes(), e))?;
+    let drv = Derivation::parse(&text).map_err(|e| fail(format!("cannot read `{path}`: {e}")))?;
+    // The order that the derivation was given its outputs in is in its variable.
+    let order: Vec<String> = match drv.var("outputs") {
+        Some(names) => String::from_utf8_lossy(names).split_ascii_whitespace().map(str::to_owned).collect(),
+        None => drv.outputs.keys().cloned().collect(),
+    };
+    let order: Vec<&String> = order.iter().filter(|n| drv.outputs.contains_key(*n)).collect();
+    let cells: Vec<Ref<'h>> = order.iter().map(|_| ev.cell(Value::null())).collect();
+    let names: Vec<Ref<'h>> = order.iter().map(|n| ev.cell(ev.str(n.as_bytes()))).collect();
+    let mut common = vec![
+        ev.attr("drvPath", ev.str_with(path, ev.context(&[ContextElem::DrvDeep(path)]))),
+        ev.attr("name", ev.str(drv.name().unwrap_or_default())),
+        ev.attr("outputs", ev.list(&names)),
+        ev.attr("all", ev.list(&cells)),
+        ev.attr("type", ev.str("derivation")),
+    ];
+    common.extend(order.iter().zip(&cells).map(|(n, value)| Attr { name: ev.intern(n.as_bytes()), pos: 0, value }));
+    for (name, cell) in order.iter().zip(&cells) {
+        let context = ev.context(&[ContextElem::Built { drv: path, output: name }]);
+        let mut own = vec![
+            ev.attr("outPath", ev.str_with(&drv.outputs[*name].path, context)),
+            ev.attr("outputName", ev.str(name.as_bytes())),
+        ];
+        own.extend(&common);
+        cell.finish(ev.attrs(own));
+    }
+    match cells.first() {
+        Some(first) => ev.force(first).map(Some),
+        None => Err(fail(format!("`{path}` has no outputs"))),
+    }
+}
+
 /// What is gathered while the attributes are gone through.
 struct Parts<'h> {
     drv: Derivation,

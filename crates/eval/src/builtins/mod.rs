@@ -36,6 +36,7 @@ const UNPREFIXED: &[&str] = &[
     "throw", "toString",
 ];
 
+pub(crate) use derivation::import_drv;
 pub(crate) use paths::{copy_to_store, realise_context};
 pub(crate) use state::State;
 use state::lock;
