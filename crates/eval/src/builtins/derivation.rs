@@ -92,18 +92,12 @@ pub(crate) fn import_drv<'h>(ev: &Evaluator<'h>, path: &[u8]) -> EvalResult<Opti
     }
     let text = ev.world().read_file(as_path(path.as_bytes())).map_err(|e| world_error("read the derivation", path.as_bytes(), e))?;
     let drv = Derivation::parse(&text).map_err(|e| fail(format!("cannot read `{path}`: {e}")))?;
-    // The order that the derivation was given its outputs in is in its variable.
-    let order: Vec<String> = match drv.var("outputs") {
-        Some(names) => String::from_utf8_lossy(names).split_ascii_whitespace().map(str::to_owned).collect(),
-        None => drv.outputs.keys().cloned().collect(),
-    };
-    let order: Vec<&String> = order.iter().filter(|n| drv.outputs.contains_key(*n)).collect();
+    // Compat: the first output by name is the default one, and the name is that of the environment, as in C++ Nix.
+    let order: Vec<&String> = drv.outputs.keys().collect();
     let cells: Vec<Ref<'h>> = order.iter().map(|_| ev.cell(Value::null())).collect();
-    let names: Vec<Ref<'h>> = order.iter().map(|n| ev.cell(ev.str(n.as_bytes()))).collect();
     let mut common = vec![
         ev.attr("drvPath", ev.str_with(path, ev.context(&[ContextElem::DrvDeep(path)]))),
-        ev.attr("name", ev.str(drv.name().unwrap_or_default())),
-        ev.attr("outputs", ev.list(&names)),
+        ev.attr("name", ev.str(drv.var("name").unwrap_or_default())),
         ev.attr("all", ev.list(&cells)),
         ev.attr("type", ev.str("derivation")),
     ];
