@@ -13,6 +13,8 @@ pub struct RenderOptions {
     pub show_trace: bool,
     /// Paths below this folder are shown relative to it.
     pub relative_to: Option<PathBuf>,
+    /// Steps in files below this folder are left out of a folded trace: they are no code of the user's.
+    pub library: Option<PathBuf>,
 }
 
 /// Frames shown when the trace is folded.
@@ -66,6 +68,11 @@ impl Renderer<'_> {
         format!("{name}:{}:{}", location.line, location.column)
     }
 
+    fn is_library(&self, span: Span) -> bool {
+        let Some(library) = &self.options.library else { return false };
+        self.map.locate(span.pos()).is_some_and(|location| location.path().is_some_and(|path| path.starts_with(library)))
+    }
+
     fn diagnostic(&mut self, d: &Diagnostic) {
         let colour = Self::severity_colour(d.severity);
         let head = if d.code.is_empty() {
@@ -117,7 +124,7 @@ impl Renderer<'_> {
             let show = if frame.is_important {
                 important_shown += 1;
                 important_shown <= FOLDED_FRAMES * 2
-            } else if room > 0 && !frame.span.is_none() {
+            } else if room > 0 && !frame.span.is_none() && !self.is_library(frame.span) {
                 room -= 1;
                 true
             } else {
@@ -194,5 +201,20 @@ mod tests {
                       --> network.nix:2:7\n  |\n2 |   x = pkgs.opensh;\n  |       ^^^^^^^^^^^ `pkgs` has no such attribute\n   \
                       = while evaluating x\n   = hint: did you mean `openssh`?\n";
         assert_eq!(render(&d, &map, &options), expect);
+    }
+
+    #[test]
+    fn a_folded_trace_leaves_the_librarys_steps_out() {
+        let map = SourceMap::new();
+        let own = map.add(Origin::File("/w/network.nix".into()), b"a".as_slice().into());
+        let library = map.add(Origin::File("/lib/x.nix".into()), b"b".as_slice().into());
+        let mut d = Diagnostic::error("x::y", "message");
+        for (text, base) in [("in the library", library.base), ("in the network", own.base)] {
+            d.trace.push(Frame { span: Span::new(base, base + 1), text: text.into(), is_important: false });
+        }
+        let options = RenderOptions { library: Some("/lib".into()), ..RenderOptions::default() };
+        let text = render(&d, &map, &options);
+        assert!(text.contains("in the network") && !text.contains("in the library") && text.contains("1 more step"), "{text}");
+        assert!(render(&d, &map, &RenderOptions { show_trace: true, ..options }).contains("in the library"));
     }
 }

@@ -57,6 +57,9 @@ fn debian(error: DebianError) -> Failure {
     match error {
         DebianError::Cancelled => Failure::Interrupted,
         DebianError::DiskFull { path, .. } => Failure::Store(StoreError::Full { path }),
+        DebianError::Fetch { .. } | DebianError::Status { .. } => {
+            Failure::because(chain(&error)).hint("check the network, or name another mirror with --option debian-mirror URL")
+        }
         other => Failure::because(chain(&other)),
     }
 }

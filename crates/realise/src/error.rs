@@ -58,9 +58,9 @@ impl std::error::Error for Error {}
 
 impl From<StoreError> for Error {
     fn from(error: StoreError) -> Self {
-        if let StoreError::Full { path } = &error {
+        if error.is_full() {
             return Self::build("store::disk-full", error.to_string())
-                .hint(format!("make room there, for example with `nixos-build-vms gc`, or choose another place with --option store DIR (now {})", path.display()));
+                .hint("make room there, or choose another place with --option store DIR; nothing half-made was kept");
         }
         Self::build("store::failed", chain(&error))
     }
@@ -71,12 +71,15 @@ impl From<BuildError> for Error {
         match error {
             BuildError::Store(error) => error.into(),
             BuildError::Interrupted => Self { kind: Kind::Interrupted, diagnostics: Vec::new(), sources: Arc::default() },
-            BuildError::Failed { name, drv, reason, log, kept, hint } => {
+            BuildError::Failed { name, drv, reason, log, kept, hint, needed_by } => {
                 let mut diagnostic = Diagnostic::error("build::failed", format!("building `{name}` failed: {reason}"));
                 if !log.is_empty() {
                     diagnostic = diagnostic.note(format!("the last lines of its output:\n{}", log.join("\n")));
                 }
                 diagnostic = diagnostic.note(format!("derivation: {drv}"));
+                if !needed_by.is_empty() {
+                    diagnostic = diagnostic.note(format!("needed by: {}", needed_by.join(", ")));
+                }
                 if let Some(kept) = kept {
                     diagnostic = diagnostic.note(format!("its folder is kept: {}", kept.display()));
                 }

@@ -53,7 +53,11 @@ pub(crate) fn archive_error(error: &DebianError) -> Error {
         DebianError::Cancelled => Kind::Interrupted,
         _ => Kind::Build,
     };
-    Error::new(kind, Diagnostic::error(code(error), crate::world::chain(error)))
+    let diagnostic = Diagnostic::error(code(error), crate::world::chain(error));
+    Error::new(kind, match error {
+        DebianError::Fetch { .. } | DebianError::Status { .. } => diagnostic.hint("check the network, or name another mirror with --option debian-mirror URL"),
+        _ => diagnostic,
+    })
 }
 
 /// Whether a builder is a program.

@@ -96,6 +96,8 @@ pub enum BuildError {
         kept: Option<PathBuf>,
         /// What can be done, if anything is known.
         hint: Option<String>,
+        /// Names of the derivations on the way to one that was asked for.
+        needed_by: Vec<String>,
     },
     /// An input is not in the graph and not in the store.
     #[error("`{input}`, which `{drv}` needs, is neither in the store nor known how to build")]

@@ -573,7 +573,13 @@ impl Work<'_> {
             Failure::Store(error) => BuildError::Store(error),
             Failure::Interrupted => BuildError::Interrupted,
             Failure::Other { reason, log, kept, hint } => {
-                BuildError::Failed { name: node.name.clone(), drv: node.path.to_owned(), reason, log, kept, hint }
+                let mut needed_by = Vec::new();
+                let mut at = node;
+                while let Some(next) = at.then.first().filter(|_| needed_by.len() < 12) {
+                    at = &self.nodes[*next];
+                    needed_by.push(at.name.clone());
+                }
+                BuildError::Failed { name: node.name.clone(), drv: node.path.to_owned(), reason, log, kept, hint, needed_by }
             }
         }
     }

@@ -92,7 +92,9 @@ fn a_failure_is_named_and_leaves_nothing() {
     let root = tempfile::tempdir().unwrap();
     let graph = graph(&[("a", &["bad"]), ("bad", &[])]);
     match run(root.path(), &graph, &["a"], &Count::default()) {
-        Err(BuildError::Failed { name, reason, .. }) => assert_eq!((name.as_str(), reason.as_str()), ("bad", "it is bad")),
+        Err(BuildError::Failed { name, reason, needed_by, .. }) => {
+            assert_eq!((name.as_str(), reason.as_str(), needed_by), ("bad", "it is bad", vec!["a".to_owned()]));
+        }
         other => panic!("{other:?}"),
     }
     let var = root.path().join("nix/var/nbv");
