@@ -82,11 +82,14 @@ fn run() -> i32 {
     }
     let mut args = std::env::args().skip(1);
     let mut includes = Vec::new();
+    let mut attribute = String::new();
     while let Some(arg) = args.next() {
         match arg.as_str() {
             "--strict" => strict = true,
             "--json" => json = true,
-            "--eval" => {}
+            "--eval" | "--eval-only" | "--read-write-mode" => {}
+            "--timeout" => drop(args.next()),
+            "-A" => attribute = args.next().unwrap_or_default(),
             "--parse" => parse = true,
             "--show-trace" => show_trace = true,
             "--no-show-trace" => show_trace = false,
@@ -122,6 +125,8 @@ fn run() -> i32 {
             Origin::File(path) => ev.eval_file(&path)?,
             origin => ev.eval_source(origin, &text, &cwd)?,
         };
+        let no_args = ev.force_attrs(ev.cell(ev.attrs(vec![])))?;
+        let v = if attribute.is_empty() { v } else { ev.find_along_path(v, &attribute, no_args)? };
         let cell = ev.cell(v);
         if json {
             return Ok(ev.to_json(cell)?.0.to_string().into_bytes());

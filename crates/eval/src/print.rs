@@ -142,9 +142,14 @@ impl<'h> Evaluator<'h> {
 
     /// The value shortened for a message; never evaluates, never long.
     pub fn show(&self, v: Value<'h>) -> String {
+        const LONGEST: usize = 200;
         let mut out = Vec::new();
         self.show_into(&mut out, v, 0);
-        String::from_utf8_lossy(&out).into_owned()
+        let text = String::from_utf8_lossy(&out);
+        if text.chars().count() <= LONGEST {
+            return text.into_owned();
+        }
+        text.chars().take(LONGEST).chain("…".chars()).collect()
     }
 
     /// ": " and the shortened value, when that says more than its type.
