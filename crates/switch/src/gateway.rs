@@ -3,12 +3,13 @@
 //! The NAT of QEMU (libslirp) gives a guest the host's loopback as 10.0.2.2 (and as the broadcast
 //! address), and the host's other addresses like any other host's. A guest has no business
 //! there, so the gateway passes to the NAT only: ARP; DHCP; ICMP echo; DNS at 10.0.2.3; and IPv4 to
-//! addresses that are not the host's. Forwards of direction *guest* are rewritten here, so they need
+//! addresses that are not the host's. What answers a connection that the host opened (a forward of direction *host*) passes too:
+//! TCP that opens nothing, UDP to where some came from. Forwards of direction *guest* are rewritten here, so they need
 //! neither a program that QEMU starts nor the guest's knowledge of the host's port.
 //!
 //! Not here: forwards of direction *host* (QEMU's `hostfwd`).
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::net::Ipv4Addr;
 
 use crate::checksum;
@@ -26,6 +27,8 @@ const NAT_MAC: [u8; 6] = [0x52, 0x55, 10, 0, 2, 2];
 
 const ETHERNET_LEN: usize = 14;
 const ARP_LEN: usize = ETHERNET_LEN + 28;
+const TCP_SYN: u8 = 0x02;
+const TCP_ACK: u8 = 0x10;
 /// Connections remembered for forwards of one machine.
 const CONNECTIONS_MAX: usize = 4096;
 
@@ -73,6 +76,8 @@ pub struct Gateway {
     host_addresses: Vec<Ipv4Addr>,
     /// (protocol, guest's own port, rewritten target) -> forward that rewrote it.
     connections: HashMap<(Transport, u16, Ipv4Addr, u16), usize>,
+    /// UDP that came in: (guest's port, where it came from).
+    asked: HashSet<(u16, Ipv4Addr, u16)>,
     dropped: u64,
 }
 
@@ -90,7 +95,7 @@ impl Gateway {
     /// A gateway with these rules.
     #[must_use]
     pub fn new(rules: Rules) -> Self {
-        Self { rules, host_addresses: Vec::new(), connections: HashMap::new(), dropped: 0 }
+        Self { rules, host_addresses: Vec::new(), connections: HashMap::new(), asked: HashSet::new(), dropped: 0 }
     }
 
     /// Says what the host's own addresses are; they are closed to the guest.
@@ -143,6 +148,12 @@ impl Gateway {
         {
             let (address, port) = forward.guest;
             set_endpoint(frame, &packet, transport, ETHERNET_LEN + 12, packet.payload, address, port);
+        } else if transport == Transport::Udp {
+            if self.asked.len() >= CONNECTIONS_MAX {
+                // What is still in use comes back with its next packet.
+                self.asked.clear();
+            }
+            self.asked.insert((target_port, packet.source, source_port));
         }
         Verdict::Pass
     }
@@ -201,13 +212,26 @@ impl Gateway {
         if is_nat || target.is_broadcast() {
             let is_dhcp = packet.protocol == 17 && first_port == Some(67);
             let is_dns = target == NAMESERVER && packet.transport().is_some() && first_port == Some(53);
-            return is_dhcp || is_dns || (is_echo && is_nat);
+            return is_dhcp || is_dns || (is_echo && is_nat) || (target == HOST && self.is_answer(frame, packet));
+        }
+        if self.host_addresses.contains(&target) {
+            return self.is_answer(frame, packet);
         }
         !(target.is_loopback()
             || target.octets()[0] == 0
             || target.is_multicast()
-            || target.octets()[0] >= 240
-            || self.host_addresses.contains(&target))
+            || target.octets()[0] >= 240)
+    }
+
+    /// Whether a packet to the host can only belong to something that the host began.
+    fn is_answer(&self, frame: &[u8], packet: &Packet) -> bool {
+        let (false, Some(own), Some(port)) = (packet.fragment, port(frame, packet.payload), port(frame, packet.payload + 2)) else { return false };
+        match packet.transport() {
+            // The NAT opens a connection for a SYN without ACK and for nothing else.
+            Some(Transport::Tcp) => frame.get(packet.payload + 13).is_some_and(|flags| flags & TCP_SYN == 0 || flags & TCP_ACK != 0),
+            Some(Transport::Udp) => self.asked.contains(&(own, packet.target, port)),
+            None => false,
+        }
     }
 }
 
@@ -287,6 +311,9 @@ mod tests {
         header[16..20].copy_from_slice(&target.0.octets());
         header[20..22].copy_from_slice(&source.1.to_be_bytes());
         header[22..24].copy_from_slice(&target.1.to_be_bytes());
+        if protocol == 6 {
+            header[33] = TCP_SYN;
+        }
         let sum = checksum::full(&header[..20]);
         header[10..12].copy_from_slice(&sum.to_be_bytes());
         let sum = transport_sum(&frame);
@@ -335,8 +362,30 @@ mod tests {
     }
 
     #[test]
+    fn answers_to_the_host_pass_and_questions_do_not() {
+        let mut gateway = Gateway::new(Rules::default());
+        let own = Ipv4Addr::new(192, 0, 2, 7);
+        gateway.set_host_addresses(vec![own]);
+        for host in [HOST, own] {
+            for (flags, verdict) in [(TCP_SYN, Verdict::Drop), (TCP_SYN | 1, Verdict::Drop), (TCP_SYN | TCP_ACK, Verdict::Pass), (TCP_ACK, Verdict::Pass)] {
+                let mut frame = ip(6, guest(22), (host, 50000));
+                frame[ETHERNET_LEN + 33] = flags;
+                assert_eq!(gateway.from_guest(&mut frame), verdict, "{host} {flags}");
+            }
+            assert_eq!(gateway.from_guest(&mut ip(17, guest(53), (host, 50000))), Verdict::Drop);
+            gateway.from_nat(&mut ip(17, (host, 50000), guest(53)));
+            assert_eq!(gateway.from_guest(&mut ip(17, guest(53), (host, 50000))), Verdict::Pass);
+            assert_eq!(gateway.from_guest(&mut ip(17, guest(53), (host, 50001))), Verdict::Drop);
+        }
+    }
+
+    #[test]
     fn a_fragment_does_not_slip_through() {
         let mut gateway = Gateway::new(Rules::default());
+        let mut frame = ip(6, guest(22), (HOST, 50000));
+        frame[ETHERNET_LEN + 33] = TCP_ACK;
+        frame[ETHERNET_LEN + 7] = 1;
+        assert_eq!(gateway.from_guest(&mut frame), Verdict::Drop);
         let mut frame = ip(17, guest(1), (HOST, 67));
         frame[ETHERNET_LEN + 7] = 1;
         assert_eq!(gateway.from_guest(&mut frame), Verdict::Drop);

@@ -487,6 +487,7 @@ mod tests {
             frame[12..15].copy_from_slice(&[8, 0, 0x45]);
             frame[20..24].copy_from_slice(&[0, 0, 64, 6]);
             frame[30..34].copy_from_slice(&target);
+            frame[47] = 2;
             frame
         };
         guest.send(&packet([10, 0, 2, 2])).unwrap();
