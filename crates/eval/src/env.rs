@@ -22,7 +22,7 @@ impl<'h> Env<'h> {
     #[inline(always)]
     pub(crate) fn new(arena: &'h Arena, up: *const Env<'h>, slots: usize) -> *const Env<'h> {
         let p = arena.alloc_raw(size_of::<Env>() + slots * size_of::<usize>()).cast::<Env<'h>>();
-        // SAFETY: freshly allocated, large enough, zeroed, aligned to 16.
+        // SAFETY: freshly allocated, large enough, zeroed, aligned to 8.
         unsafe { p.write(Env { up, _heap: PhantomData }) };
         p.as_ptr()
     }

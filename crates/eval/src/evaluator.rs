@@ -1,6 +1,6 @@
 //! The evaluator: what threads share, what each has of its own, and how values are made and looked at.
 
-use std::cell::Cell;
+use std::cell::{Cell, RefCell};
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -162,6 +162,8 @@ pub struct Evaluator<'h> {
     pub(crate) stack_limit: usize,
     pub(crate) thread: u64,
     pub(crate) parse_arena: Cell<Option<Arena>>,
+    /// Strings of attribute names, by symbol.
+    name_cells: RefCell<Vec<Option<Ref<'h>>>>,
 }
 
 /// Bytes of stack that must be left to go on.
@@ -246,6 +248,7 @@ impl<'h> Evaluator<'h> {
             stack_limit: stack_limit(),
             thread: 1,
             parse_arena: Cell::new(None),
+            name_cells: RefCell::default(),
         };
         let extra = extra.into_iter().map(|p| heap.keep_primop(p)).collect();
         let globals = crate::builtins::make_globals(&ev, extra);
@@ -265,6 +268,7 @@ impl<'h> Evaluator<'h> {
             stack_limit: stack_limit(),
             thread: shared.next_thread.fetch_add(1, Ordering::Relaxed),
             parse_arena: Cell::new(None),
+            name_cells: RefCell::default(),
             shared,
         }
     }
@@ -343,6 +347,16 @@ impl<'h> Evaluator<'h> {
             return self.common.empty_string;
         }
         Str::concat(self.arena, &[bytes], context)
+    }
+
+    /// A cell with a symbol's name; one for each name and thread.
+    pub fn name_cell(&self, symbol: Symbol) -> Ref<'h> {
+        let mut cells = self.name_cells.borrow_mut();
+        let index = symbol.0 as usize;
+        if index >= cells.len() {
+            cells.resize(index + index / 2 + 64, None);
+        }
+        *cells[index].get_or_insert_with(|| self.cell(self.symbol_str(symbol)))
     }
 
     /// The string of a symbol's name, with the symbol remembered.

@@ -366,7 +366,7 @@ impl<'h> Value<'h> {
 }
 
 /// A cell that holds a value; see the module.
-#[repr(C, align(16))]
+#[repr(C)]
 pub struct Slot<'h> {
     w0: AtomicU64,
     w1: AtomicU64,
@@ -492,7 +492,7 @@ pub struct Attr<'h> {
 }
 
 /// Header of an attribute set; the attributes follow, sorted by symbol id.
-#[repr(C, align(16))]
+#[repr(C, align(8))]
 pub(crate) struct AttrsHeader {
     len: u32,
 }
@@ -507,7 +507,7 @@ impl<'h> Attrs<'h> {
         debug_assert!(sorted.is_sorted_by(|a, b| a.name < b.name));
         let p = arena.alloc_raw(size_of::<AttrsHeader>() + size_of_val(sorted));
         let header = p.cast::<AttrsHeader>();
-        // SAFETY: the allocation has room for header and attributes, is aligned to 16, and is ours.
+        // SAFETY: the allocation has room for header and attributes, is aligned to 8, and is ours.
         unsafe {
             header.write(AttrsHeader { len: sorted.len() as u32 });
             let to = p.as_ptr().add(size_of::<AttrsHeader>()).cast::<Attr<'h>>();
@@ -521,7 +521,7 @@ impl<'h> Attrs<'h> {
     pub(crate) fn build(arena: &'h Arena, len: usize, mut attr: impl FnMut(usize) -> Attr<'h>) -> Attrs<'h> {
         let p = arena.alloc_raw(size_of::<AttrsHeader>() + len * size_of::<Attr>());
         let header = p.cast::<AttrsHeader>();
-        // SAFETY: the allocation has room for header and attributes, is aligned to 16, and is ours; `attr`
+        // SAFETY: the allocation has room for header and attributes, is aligned to 8, and is ours; `attr`
         // may allocate from the same arena, but never this memory again.
         unsafe {
             header.write(AttrsHeader { len: len as u32 });

@@ -53,10 +53,10 @@ impl Arena {
         }
     }
 
-    /// `size` zeroed bytes aligned to 16; never null, never moved, valid while the arena lives.
+    /// `size` zeroed bytes aligned to 8; never null, never moved, valid while the arena lives.
     #[inline(always)]
     pub fn alloc_raw(&self, size: usize) -> NonNull<u8> {
-        let size = (size + 15) & !15;
+        let size = (size + 7) & !7;
         let at = self.next.get();
         if size <= self.end.get() - at && at != 0 {
             self.next.set(at + size);
@@ -89,7 +89,7 @@ impl Arena {
     ///
     /// # Safety
     /// `p` came from `alloc_raw(size)`, the last `unused` bytes were never written (they are still zero) and
-    /// are not used any more; both sizes are multiples of 16.
+    /// are not used any more; both sizes are multiples of 8.
     #[inline]
     pub unsafe fn give_back(&self, p: NonNull<u8>, size: usize, unused: usize) {
         if p.as_ptr() as usize + size == self.next.get() {
@@ -100,7 +100,7 @@ impl Arena {
     /// Moves a value into the arena. Its destructor never runs.
     #[inline(always)]
     pub fn alloc<T>(&self, value: T) -> &T {
-        const { assert!(align_of::<T>() <= 16 && !std::mem::needs_drop::<T>()) };
+        const { assert!(align_of::<T>() <= 8 && !std::mem::needs_drop::<T>()) };
         let p = self.alloc_raw(size_of::<T>()).cast::<T>();
         // SAFETY: `p` has room for a `T`, is aligned for it, and nobody else has it.
         unsafe {
@@ -112,7 +112,7 @@ impl Arena {
     /// Copies a slice into the arena.
     #[inline]
     pub fn slice<T: Copy>(&self, items: &[T]) -> &[T] {
-        const { assert!(align_of::<T>() <= 16) };
+        const { assert!(align_of::<T>() <= 8) };
         if items.is_empty() {
             return &[];
         }

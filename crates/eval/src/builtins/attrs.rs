@@ -48,7 +48,7 @@ pub(super) const TABLE: &[PrimOp] = &[
 
 fn attr_names<'h>(ev: &Evaluator<'h>, args: &[Ref<'h>]) -> EvalResult<Value<'h>> {
     let sorted = ev.force_attrs(args[0])?.by_name(ev.symbols());
-    Ok(Value::list(ev.list_from(sorted.len(), |i| ev.cell(ev.symbol_str(sorted[i].name)))))
+    Ok(Value::list(ev.list_from(sorted.len(), |i| ev.name_cell(sorted[i].name))))
 }
 
 fn list_to_attrs<'h>(ev: &Evaluator<'h>, args: &[Ref<'h>]) -> EvalResult<Value<'h>> {
@@ -101,7 +101,7 @@ fn map_attrs<'h>(ev: &Evaluator<'h>, args: &[Ref<'h>]) -> EvalResult<Value<'h>> 
         .as_slice()
         .iter()
         .map(|a| {
-            let named = ev.lazy_call(args[0], ev.cell(ev.symbol_str(a.name)));
+            let named = ev.lazy_call(args[0], ev.name_cell(a.name));
             // As in C++ Nix, the result's attributes have no place; the module system tests for it.
             Attr { name: a.name, pos: 0, value: ev.lazy_call(named, a.value) }
         })
@@ -120,7 +120,7 @@ fn zip_attrs_with<'h>(ev: &Evaluator<'h>, args: &[Ref<'h>]) -> EvalResult<Value<
     let attrs: Vec<Attr<'h>> = groups
         .into_iter()
         .map(|(name, values)| {
-            let named = ev.lazy_call(args[0], ev.cell(ev.symbol_str(name)));
+            let named = ev.lazy_call(args[0], ev.name_cell(name));
             Attr { name, pos: 0, value: ev.lazy_call(named, ev.cell(ev.list(&values))) }
         })
         .collect();
