@@ -343,7 +343,11 @@ fn run(options: &Options) -> u8 {
         Err(failure) => {
             let _ = out.flush();
             report(&failure, ev.sources(), options.show_trace);
-            1
+            // As in C++ Nix, a wrong hash has a status of its own.
+            match &failure {
+                Failure::Diagnostic(d) if d.code == "eval::hash-mismatch" => 102,
+                _ => 1,
+            }
         }
     };
     // Perf: the heap is left to the system; nothing in it has to be closed.
