@@ -1,6 +1,7 @@
 //! A small `nix-instantiate` over the system's files, for trying the evaluator and measuring it.
 //!
-//! `nix-eval [--strict] [--json] [--parse] [--show-trace] [-I x=y] (-E EXPR | FILE | -)`; `--stats` tells the memory used.
+//! `nix-eval [--strict] [--json] [--parse] [--show-trace] [-I x=y] (-E EXPR | FILE | -)`; `--stats` tells the memory used;
+//! `--threads N` works on the elements of a list ahead.
 
 use std::io::{Read, Write};
 use std::os::unix::ffi::OsStrExt;
@@ -83,11 +84,13 @@ fn run() -> i32 {
     let mut args = std::env::args().skip(1);
     let mut includes = Vec::new();
     let mut attribute = String::new();
+    let mut threads = 1;
     while let Some(arg) = args.next() {
         match arg.as_str() {
             "--strict" => strict = true,
             "--json" => json = true,
             "--eval" | "--eval-only" | "--read-write-mode" => {}
+            "--threads" => threads = args.next().and_then(|n| n.parse().ok()).unwrap_or(1),
             "--timeout" => drop(args.next()),
             "-A" => attribute = args.next().unwrap_or_default(),
             "--parse" => parse = true,
@@ -130,6 +133,9 @@ fn run() -> i32 {
         let cell = ev.cell(v);
         if json {
             return Ok(ev.to_json(cell)?.0.to_string().into_bytes());
+        }
+        if let Some(items) = v.as_list() {
+            ev.work_ahead(items, threads, |ev, item| drop(ev.force_deep(item)));
         }
         if strict {
             ev.force_deep(cell)?;
