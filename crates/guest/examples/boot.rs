@@ -34,6 +34,93 @@ fn tsc() -> u64 {
     0
 }
 
+/// Tries the control channel on a real machine.
+fn check(client: &Client, report: &dyn Fn(&str), socket: &str) {
+    let shell = |text: &str| Spec::new(["bash", "-c", text]);
+    let run = |text: &str, seconds: u64| {
+        let options = nbv_guest::RunOptions { timeout: Some(Duration::from_secs(seconds)), ..Default::default() };
+        client.run_with(&shell(text), &options)
+    };
+    let time = |what: &str, f: &dyn Fn()| {
+        let start = Instant::now();
+        f();
+        report(&format!("{what}: {:?}", start.elapsed()));
+    };
+    time("ten times true, no shell", &|| {
+        for _ in 0..10 {
+            assert!(client.run(["true"], Some(Duration::from_secs(20))).expect("true").status.success());
+        }
+    });
+    time("ten times bash -c true", &|| {
+        for _ in 0..10 {
+            assert!(run("true", 20).expect("true").status.success());
+        }
+    });
+    time("100 MB out", &|| {
+        assert_eq!(run("head -c 100000000 /dev/zero", 100).expect("head").stdout.len(), 100_000_000);
+    });
+    time("20 MB in", &|| {
+        let data: Vec<u8> = (0..20_000_000_u32).map(|i| (i >> 3) as u8).collect();
+        let options = nbv_guest::RunOptions { stdin: &data, timeout: Some(Duration::from_secs(100)), ..Default::default() };
+        let output = client.run_with(&shell("cat > /tmp/data; wc -c < /tmp/data; rm /tmp/data"), &options).expect("cat");
+        assert_eq!(output.stdout, b"20000000\n", "{output:?}");
+    });
+    time("20 at once", &|| {
+        thread::scope(|scope| {
+            for i in 0..20 {
+                let run = &run;
+                scope.spawn(move || {
+                    let output = run(&format!("head -c 500000 /dev/zero; sleep 0.2; exit {i}"), 60).expect("head");
+                    assert_eq!((output.stdout.len(), output.status.shell_code()), (500_000, i));
+                });
+            }
+        });
+    });
+    time("timeout kills all", &|| {
+        let text = "setsid sleep 4242 & (setsid setsid sleep 4242 &) ; sleep 4242";
+        assert!(matches!(run(text, 2), Err(nbv_guest::Error::Timeout { .. })));
+        thread::sleep(Duration::from_millis(300));
+        let left = run("pgrep -f 'sleep 424[2]' -a; true", 20).expect("pgrep");
+        assert_eq!(left.stdout, b"", "{}", String::from_utf8_lossy(&left.stdout));
+    });
+    time("clock and entropy", &|| {
+        client.set_clock(UNIX_EPOCH + Duration::from_secs(1_800_000_000)).expect("clock");
+        client.add_entropy(&[7; 64]).expect("entropy");
+        let now = format!("{:?}", run("date +%s; echo $EPOCHSECONDS", 20).expect("date"));
+        assert!(now.contains("Code(0)"), "{now}");
+        let now = String::from_utf8(run("date +%s", 20).expect("date").stdout).expect("text");
+        assert!(now.starts_with("18000000"), "{now}");
+        client.set_clock(SystemTime::now()).expect("clock");
+    });
+    time("terminal", &|| {
+        let options = nbv_guest::RunOptions { timeout: Some(Duration::from_secs(20)), ..Default::default() };
+        let output = client.run_with(&shell("tty; stty size; test -t 1").pty(33, 99), &options).expect("tty");
+        assert!(String::from_utf8_lossy(&output.stdout).contains("33 99"), "{output:?}");
+        assert!(output.status.success());
+    });
+    time("another user", &|| {
+        let output = client
+            .run(["id", "-un"], Some(Duration::from_secs(20)))
+            .and_then(|root| {
+                let options = nbv_guest::RunOptions { timeout: Some(Duration::from_secs(20)), ..Default::default() };
+                client.run_with(&Spec::new(["id", "-un"]).user("nobody"), &options).map(|nobody| (root, nobody))
+            })
+            .expect("id");
+        assert_eq!((output.0.stdout, output.1.stdout), (b"root\n".to_vec(), b"nobody\n".to_vec()));
+    });
+    time("connecting again amid output", &|| {
+        let busy = client.open(&shell("sleep 4343 & exec cat /dev/zero")).expect("cat");
+        thread::sleep(Duration::from_millis(300));
+        client.disconnect();
+        thread::sleep(Duration::from_millis(300));
+        client.reconnect(UnixStream::connect(socket).expect("socket"), Duration::from_secs(10)).expect("a greeting");
+        drop(busy);
+        assert!(client.wait_ready(Duration::from_secs(5)).expect("connected"), "the notice is repeated");
+        let left = run("pgrep -f 'sleep 434[3]'; pgrep -x cat; true", 20).expect("pgrep");
+        assert_eq!(left.stdout, b"", "{}", String::from_utf8_lossy(&left.stdout));
+    });
+}
+
 /// Listens on a port of the loopback and gives each connection an sshd of its own, over the control channel.
 fn serve_ssh(client: &Client) {
     let listener = std::net::TcpListener::bind("127.0.0.1:0").expect("a port");
@@ -153,6 +240,13 @@ fn main() {
     if has("--print") {
         println!("{qemu:?}");
     }
+    // SAFETY: prctl is async-signal-safe and touches no memory of ours.
+    unsafe {
+        std::os::unix::process::CommandExt::pre_exec(&mut qemu, || {
+            libc::prctl(libc::PR_SET_PDEATHSIG, libc::SIGKILL);
+            Ok(())
+        });
+    }
     let start = Instant::now();
     let mut child = qemu.spawn().expect("QEMU starts");
     let pid = child.id();
@@ -203,6 +297,9 @@ fn main() {
                 report(&format!("ping {time:?}"));
             }
         }
+    }
+    if has("--check") {
+        check(&client, &report, &socket);
     }
     if has("--ssh") {
         serve_ssh(&client);

@@ -25,7 +25,7 @@ struct channel {
 };
 
 static struct channel channels[CHANNELS];
-static struct { int fd; bool used, dirty; } groups[CHANNELS];
+static struct { int fd, name; bool used, dirty, killed; } groups[CHANNELS];
 static int top;            // channels[0 .. top) may be in use
 static int port = -1, notify = -1, signals = -1;
 static bool guest, hup, greeted;
@@ -103,9 +103,20 @@ static void flush(void) {
 
 // ---- control groups: one per running program, kept for the next; so that a kill reaches all that the program started
 
+static bool is_empty(int group) {
+    char b[128];
+    int fd = xopenat(group, "cgroup.events", O_RDONLY, 0);
+    long n = fd < 0 ? -1 : xread(fd, b, sizeof b - 1);
+    if (fd >= 0) xclose(fd);
+    if (n <= 0) return false;
+    b[n] = 0;
+    return strstr(b, "populated 0") != 0;
+}
+
 static int take_group(void) {
-    static int base = -1, made;
-    char p[96], b[128];
+    static int base = -1, made, names;
+    char p[96];
+    int at = -1;
     if (!guest) return -1;
     if (base < 0) {
         if (!exists("sys/fs/cgroup/cgroup.procs")) return -1;
@@ -113,28 +124,34 @@ static int take_group(void) {
         base = xopen("sys/fs/cgroup/nbv-control", O_RDONLY | O_DIRECTORY, 0);
         if (base < 0) return -1;
     }
-    for (int i = 0; i < made; i++) {
+    for (int i = 0; i < made && at < 0; i++) {
         if (groups[i].used) continue;
-        if (groups[i].dirty) {
-            // something that a program left running may still be in it
-            int fd = xopenat(groups[i].fd, "cgroup.events", O_RDONLY, 0);
-            long n = fd < 0 ? -1 : xread(fd, b, sizeof b - 1);
-            if (fd >= 0) xclose(fd);
-            if (n <= 0) continue;
-            b[n] = 0;
-            if (!strstr(b, "populated 0")) continue;
+        // something that a program left running may still be in it
+        if (groups[i].dirty && !is_empty(groups[i].fd)) continue;
+        if (groups[i].killed) {
+            // Linux 6.1.129 and others kill whatever is later cloned into a group that was killed once: this one is used up
+            format(p, sizeof p, "%d", groups[i].name);
+            xclose(groups[i].fd);
+            SYS3(NR_unlinkat, base, p, AT_REMOVEDIR);
+            groups[i].fd = -1;
         }
-        groups[i].used = groups[i].dirty = true;
-        return i;
+        at = i;
     }
-    if (made == CHANNELS) return -1;
-    format(p, sizeof p, "%d", made);
-    int r = SYS3(NR_mkdirat, base, p, 0755);
-    if (r && r != -EEXIST) return -1;
-    groups[made].fd = xopenat(base, p, O_RDONLY | O_DIRECTORY, 0);
-    if (groups[made].fd < 0) return -1;
-    groups[made].used = groups[made].dirty = true;
-    return made++;
+    if (at < 0) {
+        if (made == CHANNELS) return -1;
+        at = made++;
+        groups[at].fd = -1;
+    }
+    if (groups[at].fd < 0) {
+        groups[at].name = names++;
+        format(p, sizeof p, "%d", groups[at].name);
+        int r = SYS3(NR_mkdirat, base, p, 0755);
+        groups[at].fd = r && r != -EEXIST ? r : xopenat(base, p, O_RDONLY | O_DIRECTORY, 0);
+        groups[at].killed = groups[at].dirty = false;
+        if (groups[at].fd < 0) return -1; // the next try makes another
+    }
+    groups[at].used = groups[at].dirty = true;
+    return at;
 }
 
 struct kin { int session, signal; };
@@ -161,6 +178,7 @@ static void signal_channel(struct channel *c, int sig, int scope) {
         int g = groups[c->group].fd;
         if (sig == SIGKILL) {
             int fd = xopenat(g, "cgroup.kill", O_WRONLY, 0);
+            groups[c->group].killed = true;
             if (fd >= 0 && xwrite(fd, "1", 1) == 1) { xclose(fd); return; }
             if (fd >= 0) xclose(fd);
         }

@@ -82,21 +82,44 @@ static void need_mount(const char *what, const char *where, const char *type, un
     if (r) FAIL("cannot mount %s (%s) at %s: %s", what, type, where, error_name(r));
 }
 
-static void modules(void) {
-    size_t n;
-    char *list = read_file("/modules", &n), *p = list, *line;
+// Modules that most machines do not need (each costs emulated time): the root's file system, another bus, what the machine loads by itself.
+static const char *const ROOT_MODULES[] = { "ext4", "jbd2", "mbcache", "crc16", "crc32c_generic", 0 };
+static const char *const BUS_MODULES[] = { "virtio_mmio", 0 };
+static const char *const LATER_MODULES[] = { "overlay", 0 };
+
+static bool is_one_of(const char *file, const char *const *names) {
+    for (; *names; names++) {
+        size_t n = strlen(*names);
+        if (!strncmp(file, *names, n) && file[n] == '.') return true;
+    }
+    return false;
+}
+
+// Loads the modules of /modules in their order: those of `only`, or all but the ones above.
+static void modules(const char *const *only) {
+    size_t size;
+    char *list = read_file("/modules", &size), *p = list, *line;
     if (!list) return;
     while ((line = word(&p, "\n"))) {
         char path[160];
         char *name = word(&line, " \t");
         if (!name) continue;
+        bool special = is_one_of(name, BUS_MODULES) || is_one_of(name, LATER_MODULES) || (is_one_of(name, ROOT_MODULES) && !starts(name, "crc32c"));
+        if (only ? !is_one_of(name, only) : special) continue;
         while (*line == ' ' || *line == '\t') line++;
         format(path, sizeof path, "/m/%s", name);
         int r = load_module_file(path, line);
         // a device that is not there is no fault of the module
         if (r && r != -ENODEV) say("module %s: %s", name, error_name(r));
-        xunlink(path);
     }
+    unmap(list, size + 2);
+}
+
+static void forget_module(const char *name, int type, void *arg) {
+    char path[320];
+    (void)type; (void)arg;
+    format(path, sizeof path, "/m/%s", name);
+    xunlink(path);
 }
 
 // The lines of /nbv/machine. DNS goes to /run/nbv/resolv.conf, which activation copies to /etc.
@@ -238,12 +261,15 @@ int nbv_main(int argc, char **argv, char **envp) {
     xmount("devtmpfs", "/dev", "devtmpfs", MS_NOSUID, "mode=0755");
     bool told = console();
     read_small("/proc/cmdline", kernel_line, sizeof kernel_line);
-    modules();
-    if (!told) console();
+    modules(0);
+    if (!told) told = console();
     if (!argument("init=", init_path, sizeof init_path)) FAIL("the kernel's command line has no init=");
 
-    if (!find_disk("nbv-layer", &layer, 10000)) FAIL("there is no disk with the serial nbv-layer (the packages)");
+    // PCI devices are there as soon as their drivers are; none at all means another bus
+    if (!find_disk("nbv-layer", &layer, 100)) modules(BUS_MODULES);
+    if (!layer.device[0] && !find_disk("nbv-layer", &layer, 10000)) FAIL("there is no disk with the serial nbv-layer (the packages)");
     bool has_store = find_disk("nbv-store", &store, 0), has_root = find_disk("nbv-root", &root, 0);
+    if (has_root) modules(ROOT_MODULES);
     if (has_root) need_mount(root.device, "/new", "ext4", MS_RELATIME, "");
     else need_mount("tmpfs", "/new", "tmpfs", 0, "mode=0755,size=75%");
     folder("/new/usr", 0755);
@@ -271,6 +297,7 @@ int nbv_main(int argc, char **argv, char **envp) {
         need_mount(a, b, 0, MS_MOVE, 0);
     }
     start_control(envp);
+    each_entry("/m", forget_module, 0);
     xunlink("/modules"); xunlink("/init"); xrmdir("/m"); xrmdir("/nbv");
 
     int r = SYS1(NR_chdir, "/new");
