@@ -28,7 +28,7 @@ pub(crate) enum Command {
 }
 
 /// Flags and argument of a build.
-#[derive(Debug, Default, PartialEq)]
+#[derive(Debug, Clone, Default, PartialEq)]
 pub(crate) struct Build {
     /// The network file.
     pub(crate) network: PathBuf,
@@ -66,7 +66,7 @@ impl From<lexopt::Error> for UsageError {
 
 /// Commands that act on what is already built or running, and who reads their words.
 pub(crate) const COMMANDS: &[&str] =
-    &["run", "ssh", "shell", "logs", "status", "stop", "doctor", "internal-run", "internal-driver", "internal-proxy"];
+    &["run", "test", "ssh", "shell", "logs", "status", "stop", "doctor", "internal-run", "internal-driver", "internal-proxy"];
 
 const FLAGS: &[&str] = &[
     "--show-trace", "--no-out-link", "--out-link", "--option", "--help", "--version", "--quiet", "--verbose", "--lock", "--update-lock", "--cores",

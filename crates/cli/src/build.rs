@@ -7,7 +7,7 @@ use std::sync::atomic::Ordering;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use nbv_diag::RenderOptions;
-use nbv_realise::{BuildOptions, BuildResult, Kind};
+use nbv_realise::{BuildOptions, BuildResult, Kind, Subject};
 
 use crate::args::Build;
 use crate::exit::Exit;
@@ -16,12 +16,17 @@ use crate::settings::{Origin, Settings};
 
 /// Builds the network of the flags; prints nothing on standard output.
 pub(crate) fn build(flags: &Build) -> Result<BuildResult, Exit> {
+    build_subject(flags, Subject::Network)
+}
+
+/// Builds what a file describes.
+pub(crate) fn build_subject(flags: &Build, subject: Subject) -> Result<BuildResult, Exit> {
     let settings = settings(flags)?;
     let detail = Detail::from_flags(flags.verbosity);
     if detail > Detail::Quiet {
         settings.warnings.iter().for_each(|warning| warn(warning));
     }
-    let options = options(flags, &settings).map_err(|message| fail(&message, Exit::Input))?;
+    let options = options(flags, subject, &settings).map_err(|message| fail(&message, Exit::Input))?;
     watch_signals();
     let display = Arc::new(Display::new(detail));
     let progress: Arc<dyn nbv_store::Progress> = display.clone();
@@ -57,7 +62,7 @@ pub(crate) fn settings(flags: &Build) -> Result<Settings, Exit> {
     Ok(settings)
 }
 
-fn options(flags: &Build, settings: &Settings) -> Result<BuildOptions, String> {
+fn options(flags: &Build, subject: Subject, settings: &Settings) -> Result<BuildOptions, String> {
     let here = std::env::current_dir().map_err(|error| format!("the current folder is not known: {error}"))?;
     if let Some(base) = settings.text("base")
         && base != "debian"
@@ -80,6 +85,7 @@ fn options(flags: &Build, settings: &Settings) -> Result<BuildOptions, String> {
     }
     Ok(BuildOptions {
         network: here.join(&flags.network),
+        subject,
         out_link: flags.out_link.as_ref().map(|link| here.join(link)),
         store: settings.text("store").map_or_else(default_store, |store| here.join(store)),
         cache: cache_dir(),

@@ -12,6 +12,7 @@ mod nix_instantiate;
 mod progress;
 mod running;
 mod settings;
+mod test;
 mod world;
 
 use std::ffi::OsString;
@@ -64,7 +65,9 @@ fn dispatch(words: Vec<OsString>) -> Exit {
         },
         Command::Other(name, words) => {
             return match name {
-                "internal-run" | "internal-driver" => running::run(words),
+                "internal-run" => running::run(words),
+                "internal-driver" => test::driver(words),
+                "test" => test::test(words),
                 "doctor" => running::doctor(&words),
                 name => running::act(name, words),
             };

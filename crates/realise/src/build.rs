@@ -5,7 +5,7 @@ use crate::cache::{Entry, Slot};
 use crate::debian::{Bridge, Failed, primops};
 use crate::derive::{Made, Maker};
 use crate::error::{Error, Kind};
-use crate::instantiate::{Request, instantiate};
+use crate::instantiate::{Request, Subject, Test, instantiate};
 use crate::layers::{self, Layers, Memory, archive_error};
 use crate::lock::{self, Pins};
 use crate::world::{HostWorld, reason};
@@ -27,6 +27,8 @@ use std::time::Duration;
 pub struct BuildOptions {
     /// The network file, or a folder with a default.nix.
     pub network: PathBuf,
+    /// What the file describes.
+    pub subject: Subject,
     /// Where the link to the result goes; nowhere when absent.
     pub out_link: Option<PathBuf>,
     /// Root of the store; `/nix/store` is below it.
@@ -145,6 +147,7 @@ fn arguments(options: &BuildOptions, network: &Path) -> Result<Vec<String>, Erro
         nbv_nixlib::HASH.to_owned(),
         runner::identity(&options.program)?,
         network.display().to_string(),
+        format!("{:?}", options.subject),
         options.store.display().to_string(),
         options.system.clone(),
         options.mirror.clone().unwrap_or_default(),
@@ -219,7 +222,7 @@ fn build_anew(
     if let Some(depth) = options.max_call_depth {
         settings.max_call_depth = depth;
     }
-    let request = Request { network, system: &options.system, settings, primops: primops(&archive, &failed), threads: options.make.jobs };
+    let request = Request { network, subject: options.subject, system: &options.system, settings, primops: primops(&archive, &failed), threads: options.make.jobs };
     let evaluated = instantiate(&world, request, &**progress).map_err(|mut error| {
         if let Some(cause) = failed.lock().unwrap_or_else(|e| e.into_inner()).take() {
             error.kind = archive_error(&cause).kind;
@@ -239,7 +242,7 @@ fn build_anew(
     let toplevels: Vec<&str> = evaluated.toplevels.values().map(String::as_str).collect();
     let layers = layers::add(&mut graph, &toplevels, &systems, &archive, &pins.systems, store, &closures)?;
     let runner = runner::copy(store, &options.program, &options.cache)?;
-    let made = put_together(&mut graph, &mut plan, &evaluated.toplevels, &layers, &runner, &options.system)?;
+    let made = put_together(&mut graph, &mut plan, &evaluated.toplevels, evaluated.test.as_ref(), &layers, &runner, &options.system)?;
 
     progress.event(Event::Step("building"));
     make(store, &graph, &[&made.drv], &archive, &layers, &options.make, &**progress)?;
@@ -309,6 +312,7 @@ fn put_together(
     graph: &mut Graph,
     plan: &mut NetworkPlan,
     toplevels: &BTreeMap<String, String>,
+    test: Option<&Test>,
     layers: &Layers,
     runner: &str,
     system: &str,
@@ -344,7 +348,7 @@ fn put_together(
     }
     let lock = Lock { version: 1, systems: layers.lock.systems.clone() };
     let inputs: Vec<&str> = inputs.iter().map(String::as_str).collect();
-    result::make(&mut maker, plan, &lock::text(&lock), runner, &inputs, system)
+    result::make(&mut maker, plan, test, &lock::text(&lock), runner, &inputs, system)
 }
 
 fn initrd(maker: &mut Maker<'_>, system: &str, layer: &Made) -> Result<Made, Error> {

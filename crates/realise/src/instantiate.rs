@@ -15,13 +15,44 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-/// Where the embedded library's entry is.
-const ENTRY: &str = "import /nixpkgs/nixos/lib/network.nix";
+/// What a file describes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Subject {
+    /// A network: machines.
+    #[default]
+    Network,
+    /// A NixOS test: machines and a script.
+    Test,
+}
+
+impl Subject {
+    /// The embedded library's entry, and the names of its arguments for the file and the host's system.
+    fn entry(self) -> (&'static str, &'static str, &'static str) {
+        match self {
+            Self::Network => ("import /nixpkgs/nixos/lib/network.nix", "network", "hostSystem"),
+            Self::Test => ("import /nixpkgs/nixos/lib/testing.nix", "test", "system"),
+        }
+    }
+}
+
+/// What a test adds to its network: `result/test.json`.
+#[derive(Debug, Clone, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Test {
+    /// Its name.
+    pub name: String,
+    /// Its script, Python.
+    pub script: String,
+    /// Seconds from the start of the script after which it has failed.
+    pub global_timeout: u64,
+}
 
 /// What to evaluate.
 pub struct Request<'a> {
     /// Absolute path of the network file.
     pub network: &'a Path,
+    /// What the file describes.
+    pub subject: Subject,
     /// The host's system, `x86_64-linux`.
     pub system: &'a str,
     /// Settings of the language; `<nixpkgs>` falls back to the embedded library.
@@ -41,6 +72,8 @@ pub struct Instantiated {
     pub toplevels: BTreeMap<String, String>,
     /// What the configuration warns of.
     pub warnings: Vec<String>,
+    /// The test, when the file is one.
+    pub test: Option<Test>,
 }
 
 /// Evaluates a network in `world`, which then has the derivations.
@@ -48,7 +81,7 @@ pub struct Instantiated {
 /// # Errors
 /// What evaluation says; an interruption.
 pub fn instantiate(world: &Arc<HostWorld>, request: Request<'_>, progress: &dyn Progress) -> Result<Instantiated, Error> {
-    let Request { network, system, mut settings, primops, threads } = request;
+    let Request { network, subject, system, mut settings, primops, threads } = request;
     system.clone_into(&mut settings.system);
     settings.nix_path.push(("nixpkgs".to_owned(), nbv_nixlib::ROOT.to_owned()));
     nbv_eval::on_big_stack(|| {
@@ -66,7 +99,7 @@ pub fn instantiate(world: &Arc<HostWorld>, request: Request<'_>, progress: &dyn 
                     std::thread::park_timeout(Duration::from_millis(50));
                 }
             });
-            let result = evaluate(&ev, network, system, threads);
+            let result = evaluate(&ev, network, subject, system, threads);
             done.store(true, Ordering::Release);
             watch.thread().unpark();
             result
@@ -85,12 +118,10 @@ pub fn instantiate(world: &Arc<HostWorld>, request: Request<'_>, progress: &dyn 
     })
 }
 
-fn evaluate<'h>(ev: &Evaluator<'h>, network: &Path, system: &str, threads: usize) -> Result<Instantiated, EvalError> {
-    let entry = ev.eval_expr(ENTRY, Path::new("/"))?;
-    let arguments = ev.attrs(vec![
-        ev.attr("network", ev.path(network.as_os_str().as_bytes())),
-        ev.attr("hostSystem", ev.str(system)),
-    ]);
+fn evaluate<'h>(ev: &Evaluator<'h>, network: &Path, subject: Subject, system: &str, threads: usize) -> Result<Instantiated, EvalError> {
+    let (entry, file_name, system_name) = subject.entry();
+    let entry = ev.eval_expr(entry, Path::new("/"))?;
+    let arguments = ev.attrs(vec![ev.attr(file_name, ev.path(network.as_os_str().as_bytes())), ev.attr(system_name, ev.str(system))]);
     let whole = ev.cell(ev.call(entry, &[ev.cell(arguments)])?);
     let whole = ev.force_attrs(whole)?;
     let toplevels = ev.cell(ev.select(whole, "toplevels")?);
@@ -131,7 +162,18 @@ fn evaluate<'h>(ev: &Evaluator<'h>, network: &Path, system: &str, threads: usize
     for warning in ev.force_list(warnings)? {
         texts.push(String::from_utf8_lossy(ev.force_string(warning)?.bytes()).into_owned());
     }
-    Ok(Instantiated { plan, toplevels: drvs, warnings: texts })
+    let text = |name: &str| -> Result<String, EvalError> {
+        Ok(String::from_utf8_lossy(ev.force_string(ev.cell(ev.select(whole, name)?))?.bytes()).into_owned())
+    };
+    let test = match subject {
+        Subject::Network => None,
+        Subject::Test => {
+            let limit = ev.cell(ev.select(whole, "globalTimeout")?);
+            let global_timeout = u64::try_from(ev.force_int(limit)?).unwrap_or(0);
+            Some(Test { name: text("name")?, script: text("testScript")?, global_timeout })
+        }
+    };
+    Ok(Instantiated { plan, toplevels: drvs, warnings: texts, test })
 }
 
 /// Address space for each further thread's stack.

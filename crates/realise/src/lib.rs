@@ -29,5 +29,5 @@ mod world;
 pub use accesses::Accesses;
 pub use build::{BuildOptions, BuildResult, build};
 pub use error::{Error, Kind};
-pub use instantiate::{Instantiated, Request, instantiate};
+pub use instantiate::{Instantiated, Request, Subject, Test, instantiate};
 pub use world::{HostWorld, environment};

@@ -2,13 +2,22 @@
 
 use crate::derive::{Made, Maker};
 use crate::error::Error;
+use crate::instantiate::Test;
 use crate::runner::PROGRAM;
 use nbv_plan::NetworkPlan;
 use serde_json::{Map, Value, json};
 
 /// Adds the derivation of a result. `runner` is the store path of the program's copy; `inputs` are the derivations of what
 /// the plan names; `lock` is the text of lock.json.
-pub(crate) fn make(maker: &mut Maker<'_>, plan: &NetworkPlan, lock: &str, runner: &str, inputs: &[&str], system: &str) -> Result<Made, Error> {
+pub(crate) fn make(
+    maker: &mut Maker<'_>,
+    plan: &NetworkPlan,
+    test: Option<&Test>,
+    lock: &str,
+    runner: &str,
+    inputs: &[&str],
+    system: &str,
+) -> Result<Made, Error> {
     let runner_name = runner.rsplit('/').next().unwrap_or(runner);
     let script = |name: &str, text: String| json!({ "name": format!("bin/{name}"), "text": text, "executable": true });
     let names: Vec<&str> = plan.machines.iter().map(|machine| machine.name.as_str()).collect();
@@ -19,6 +28,9 @@ pub(crate) fn make(maker: &mut Maker<'_>, plan: &NetworkPlan, lock: &str, runner
         json!({ "name": "network.json", "text": plan.to_json() }),
         json!({ "name": "lock.json", "text": lock }),
     ];
+    if let Some(test) = test {
+        entries.push(json!({ "name": "test.json", "text": serde_json::to_string_pretty(test).unwrap_or_default() + "\n" }));
+    }
     for name in names {
         let about = format!("Starts the machine {name} of this network.");
         entries.push(script(&format!("run-{name}-vm"), run_script(runner_name, &about, "internal-run", &format!(" --only {name}"))));

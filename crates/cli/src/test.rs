@@ -1,0 +1,266 @@
+//! `nixos-build-vms test FILE...`: NixOS tests, built and run; and `bin/nixos-test-driver` of a result.
+
+use std::ffi::OsString;
+use std::io::Write;
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::mpsc::{Receiver, Sender, channel};
+use std::sync::{Mutex, PoisonError};
+use std::time::Duration;
+
+use lexopt::prelude::*;
+use nbv_driver::{Host, RunOptions, TestOptions, TestReport, check_script, junit, run_test};
+use nbv_realise::{Subject, Test};
+
+use crate::args::Build;
+use crate::build::{self, fail, fail_with};
+use crate::exit::Exit;
+use crate::help;
+
+/// Flags of `test` and of the driver.
+#[derive(Default)]
+struct Flags {
+    build: Build,
+    files: Vec<PathBuf>,
+    out_dir: Option<PathBuf>,
+    junit: Option<PathBuf>,
+    timeout: Option<Duration>,
+    jobs: usize,
+    run: RunOptions,
+    interactive: bool,
+}
+
+/// A built test.
+struct Built {
+    file: PathBuf,
+    result: PathBuf,
+    test: Test,
+}
+
+/// Builds and runs the tests of files.
+pub(crate) fn test(words: Vec<OsString>) -> Exit {
+    let flags = match read(words) {
+        Ok(Some(flags)) => flags,
+        Ok(None) => {
+            help::show_command("test");
+            return Exit::Done;
+        }
+        Err(message) => return fail(&format!("{message}; try `nixos-build-vms test --help`"), Exit::Usage),
+    };
+    if flags.files.is_empty() {
+        return fail("no test file; usage: nixos-build-vms test [flags] FILE...", Exit::Usage);
+    }
+    if flags.interactive && flags.files.len() > 1 {
+        return fail("--interactive takes one test file", Exit::Usage);
+    }
+    let mut tests = Vec::new();
+    for file in &flags.files {
+        let build = Build { network: file.clone(), ..flags.build.clone() };
+        let result = match build::build_subject(&build, Subject::Test) {
+            Ok(built) => built.path,
+            Err(exit) => return exit,
+        };
+        match read_test(&result) {
+            Ok(test) => tests.push(Built { file: file.clone(), result, test }),
+            Err(exit) => return exit,
+        }
+    }
+    run(&flags, &tests)
+}
+
+/// What `bin/nixos-test-driver` does: the words with `--result DIR` first.
+pub(crate) fn driver(words: Vec<OsString>) -> Exit {
+    let flags = match read(words) {
+        Ok(Some(flags)) => flags,
+        Ok(None) => {
+            help::show_command("test");
+            return Exit::Done;
+        }
+        Err(message) => return fail(&message, Exit::Usage),
+    };
+    let result = match flags.run.result.canonicalize() {
+        Ok(result) => result,
+        Err(error) => return fail(&format!("{}: {error}", flags.run.result.display()), Exit::Usage),
+    };
+    let test = if result.join("test.json").exists() {
+        match read_test(&result) {
+            Ok(test) => test,
+            Err(exit) => return exit,
+        }
+    } else {
+        // A network without a script: started, and waited for, as the original does.
+        Test { name: "network".into(), script: "start_all()\njoin_all()\n".into(), global_timeout: u64::from(u32::MAX) }
+    };
+    run(&flags, &[Built { file: result.clone(), result, test }])
+}
+
+fn read_test(result: &Path) -> Result<Test, Exit> {
+    let file = result.join("test.json");
+    let text = std::fs::read_to_string(&file).map_err(|error| fail(&format!("{}: {error}", file.display()), Exit::Build))?;
+    serde_json::from_str(&text).map_err(|error| fail(&format!("{}: {error}", file.display()), Exit::Build))
+}
+
+fn run(flags: &Flags, tests: &[Built]) -> Exit {
+    let host = match Host::from_environment() {
+        Ok(host) => host,
+        Err(error) => return fail_with(&error, Exit::Machine),
+    };
+    let place = |built: &Built| format!("{}: testScript", built.file.display());
+    // No machine boots for a script that Python refuses.
+    for built in tests.iter().filter(|_| !flags.interactive) {
+        if let Err(error) = check_script(&built.test.script, &place(built), &host) {
+            return fail_with(&error, Exit::Input);
+        }
+    }
+    let interrupts = match nbv_driver::interrupts() {
+        Ok(interrupts) => interrupts,
+        Err(error) => return fail_with(&error, Exit::Machine),
+    };
+    let out_dir = flags.out_dir.clone().unwrap_or_else(|| host.current_dir.clone());
+    let is_one = tests.len() == 1;
+    let (senders, receivers): (Vec<Sender<()>>, Vec<Receiver<()>>) = tests.iter().map(|_| channel()).unzip();
+    std::thread::spawn(move || {
+        for () in interrupts {
+            for sender in &senders {
+                let _ended = sender.send(());
+            }
+        }
+    });
+    let receivers: Vec<Mutex<Option<Receiver<()>>>> = receivers.into_iter().map(|receiver| Mutex::new(Some(receiver))).collect();
+    let next = AtomicUsize::new(0);
+    let reports: Mutex<Vec<(usize, TestReport)>> = Mutex::default();
+    let is_stopped = std::sync::atomic::AtomicBool::new(false);
+    let work = || {
+        while let Some((index, built)) = Some(next.fetch_add(1, Ordering::Relaxed)).and_then(|index| Some((index, tests.get(index)?))) {
+            if is_stopped.load(Ordering::Relaxed) {
+                return;
+            }
+            let Some(interrupts) = receivers[index].lock().unwrap_or_else(PoisonError::into_inner).take() else { return };
+            let options = TestOptions {
+                run: RunOptions { result: built.result.clone(), ..flags.run.clone() },
+                name: built.test.name.clone(),
+                script: built.test.script.clone(),
+                place: place(built),
+                out_dir: if is_one { out_dir.clone() } else { out_dir.join(&built.test.name) },
+                limit: flags.timeout.unwrap_or(Duration::from_secs(built.test.global_timeout)),
+                interactive: flags.interactive,
+            };
+            let prefix = if is_one { String::new() } else { format!("[{}] ", built.test.name) };
+            let report = run_test(&options, &host, interrupts, &mut Lines { prefix, line: Vec::new() }).unwrap_or_else(|error| {
+                let exit = fail_with(&error, Exit::Machine);
+                TestReport {
+                    name: built.test.name.clone(),
+                    took: Duration::ZERO,
+                    failure: Some(format!("the machines could not be started (exit {})", exit.code())),
+                    subtests: Vec::new(),
+                    is_interrupted: false,
+                }
+            });
+            if report.is_interrupted {
+                is_stopped.store(true, Ordering::Relaxed);
+            }
+            reports.lock().unwrap_or_else(PoisonError::into_inner).push((index, report));
+        }
+    };
+    std::thread::scope(|scope| {
+        for _ in 1..flags.jobs.clamp(1, tests.len()) {
+            scope.spawn(work);
+        }
+        work();
+    });
+    let mut reports = reports.into_inner().unwrap_or_else(PoisonError::into_inner);
+    reports.sort_by_key(|(index, _)| *index);
+    let reports: Vec<TestReport> = reports.into_iter().map(|(_, report)| report).collect();
+    finish(flags, &out_dir, &reports)
+}
+
+/// Writes the report files and the last lines; decides the exit code.
+fn finish(flags: &Flags, out_dir: &Path, reports: &[TestReport]) -> Exit {
+    if let Some(file) = &flags.junit {
+        let file = out_dir.join(file);
+        if let Err(error) = std::fs::create_dir_all(out_dir).and_then(|()| std::fs::write(&file, junit(reports))) {
+            return fail(&format!("cannot write {}: {error}", file.display()), Exit::Machine);
+        }
+    }
+    let mut err = std::io::stderr();
+    for report in reports {
+        let verdict = match (&report.failure, report.is_interrupted) {
+            (_, true) => "interrupted",
+            (Some(_), false) => "FAILED",
+            (None, false) => "passed",
+        };
+        let _closed = writeln!(err, "test {}: {verdict} after {:.1} s", report.name, report.took.as_secs_f64());
+    }
+    if reports.iter().any(|report| report.is_interrupted) {
+        Exit::Interrupted
+    } else if reports.iter().any(|report| report.failure.is_some()) {
+        Exit::Machine
+    } else {
+        Exit::Done
+    }
+}
+
+/// Writes whole lines to standard error, each with a prefix, so that several tests can write at once.
+struct Lines {
+    prefix: String,
+    line: Vec<u8>,
+}
+
+impl Write for Lines {
+    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+        if self.prefix.is_empty() {
+            std::io::stderr().write_all(bytes)?;
+            return Ok(bytes.len());
+        }
+        for part in bytes.split_inclusive(|byte| *byte == b'\n') {
+            self.line.extend_from_slice(part);
+            if part.ends_with(b"\n") {
+                let mut text = self.prefix.clone().into_bytes();
+                text.append(&mut self.line);
+                std::io::stderr().write_all(&text)?;
+            }
+        }
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> std::io::Result<()> {
+        std::io::stderr().flush()
+    }
+}
+
+fn read(words: Vec<OsString>) -> Result<Option<Flags>, String> {
+    let mut flags = Flags { jobs: 1, ..Flags::default() };
+    let mut parser = lexopt::Parser::from_args(words);
+    let said = |error: lexopt::Error| error.to_string();
+    while let Some(word) = parser.next().map_err(said)? {
+        match word {
+            Short('h') | Long("help") => return Ok(None),
+            Long("result") => flags.run.result = parser.value().map_err(said)?.into(),
+            Short('o') | Long("output-directory") => {
+                let dir: PathBuf = parser.value().map_err(said)?.into();
+                flags.out_dir = Some(std::path::absolute(&dir).map_err(|error| format!("{}: {error}", dir.display()))?);
+            }
+            Long("junit-xml") => flags.junit = Some(parser.value().map_err(said)?.into()),
+            Long("interactive") => flags.interactive = true,
+            Long("keep-vm-state" | "keep-machine-state") => flags.run.keep_vm_state = true,
+            Long("state-dir") => flags.run.state_dir = Some(parser.value().map_err(said)?.into()),
+            Long("timeout") => flags.timeout = Some(Duration::from_secs(parser.value().map_err(said)?.parse().map_err(said)?)),
+            Long("jobs") => flags.jobs = parser.value().map_err(said)?.parse().map_err(said)?,
+            Long("show-trace") => flags.build.show_trace = true,
+            Short('q') | Long("quiet") => {
+                flags.build.verbosity -= 1;
+                flags.run.quiet = true;
+            }
+            Short('v') | Long("verbose") => flags.build.verbosity += 1,
+            Short('I') | Long("include") => flags.build.search_path.push(parser.value().map_err(said)?.to_string_lossy().into_owned()),
+            Long("option") => {
+                let name = parser.value().map_err(said)?.to_string_lossy().into_owned();
+                let value = parser.raw_args().map_err(said)?.next().ok_or("--option needs NAME VALUE")?;
+                flags.build.options.push((name, value.to_string_lossy().into_owned()));
+            }
+            Value(file) => flags.files.push(file.into()),
+            other => return Err(other.unexpected().to_string()),
+        }
+    }
+    Ok(Some(flags))
+}
