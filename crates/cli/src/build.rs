@@ -36,7 +36,8 @@ pub(crate) fn build_subject(flags: &Build, subject: Subject) -> Result<BuildResu
         let style = RenderOptions {
             colour: has_colour(),
             show_trace: flags.show_trace || settings.flag("show-trace") == Some(true),
-            ..RenderOptions::default()
+            relative_to: std::env::current_dir().ok(),
+            library: Some(nbv_nixlib::ROOT.into()),
         };
         for diagnostic in &error.diagnostics {
             let _closed = write!(std::io::stderr(), "{}", nbv_diag::render(diagnostic, &error.sources, &style));
