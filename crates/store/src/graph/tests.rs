@@ -181,3 +181,41 @@ fn sources_are_added_when_they_are_needed_and_fixed_outputs_are_checked() {
     run(root.path(), &graph, &["a"], &Count::default()).unwrap();
     assert!(Store::open(root.path()).is_valid(&text));
 }
+
+/// The variable by which the next test tells its own child what to be.
+const CHILD: &str = "NBV_TEST_KILLED_CHILD";
+
+#[test]
+fn a_killed_process_leaves_no_path_and_no_lock_that_blocks() {
+    let needs: &[(&str, &[&str])] = &[("a", &["slow1", "b"]), ("slow1", &[]), ("b", &["slow2"]), ("slow2", &["c"]), ("c", &[])];
+    let graph = graph(needs);
+    if let Some(root) = std::env::var_os(CHILD) {
+        run(Path::new(&root), &graph, &["a"], &Count::default()).unwrap();
+        return;
+    }
+    let root = tempfile::tempdir().unwrap();
+    for pause in [5, 20, 40, 70, 100, 130] {
+        let mut child = std::process::Command::new(std::env::current_exe().unwrap())
+            .args(["graph::tests::a_killed_process_leaves_no_path_and_no_lock_that_blocks", "--exact"])
+            .env(CHILD, root.path())
+            .stdout(std::process::Stdio::null())
+            .spawn()
+            .unwrap();
+        std::thread::sleep(Duration::from_millis(pause));
+        child.kill().unwrap();
+        child.wait().unwrap();
+        let store = Store::open(root.path());
+        // Whatever is valid is whole, with all that it names.
+        for (name, _) in needs {
+            let out = path(name, "");
+            if store.is_valid(&out) {
+                store.closure([out.as_str()]).unwrap();
+            }
+        }
+    }
+    run(root.path(), &graph, &["a"], &Count::default()).unwrap();
+    assert_eq!(Store::open(root.path()).closure([path("a", "").as_str()]).unwrap().len(), 5);
+    for dir in ["locks", "tmp"] {
+        assert_eq!(std::fs::read_dir(root.path().join("nix/var/nbv").join(dir)).unwrap().count(), 0, "{dir}");
+    }
+}
