@@ -42,6 +42,9 @@ struct Port {
     segment: u32,
     up: bool,
     counters: Counters,
+    owner: String,
+    /// Its owner's group in the partition.
+    group: Option<usize>,
 }
 
 #[derive(Default)]
@@ -56,6 +59,7 @@ pub struct Fabric {
     ports: HashMap<PortId, Port>,
     segments: BTreeMap<u32, Segment>,
     next: u32,
+    groups: Vec<Vec<String>>,
 }
 
 impl Fabric {
@@ -69,9 +73,32 @@ impl Fabric {
     pub fn add(&mut self, segment: u32) -> PortId {
         let id = PortId(self.next);
         self.next += 1;
-        self.ports.insert(id, Port { segment, up: true, counters: Counters::default() });
+        self.ports.insert(id, Port { segment, up: true, counters: Counters::default(), owner: String::new(), group: None });
         self.segments.entry(segment).or_default().members.push(id);
         id
+    }
+
+    /// Says whose port it is.
+    pub fn set_owner(&mut self, id: PortId, owner: &str) {
+        let group = self.groups.iter().position(|group| group.iter().any(|name| name == owner));
+        if let Some(port) = self.ports.get_mut(&id) {
+            owner.clone_into(&mut port.owner);
+            port.group = group;
+        }
+    }
+
+    /// Lets nothing pass between owners of different groups; those in no group are not concerned.
+    pub fn partition(&mut self, groups: &[Vec<String>]) {
+        self.groups = groups.to_vec();
+        for port in self.ports.values_mut() {
+            port.group = groups.iter().position(|group| group.contains(&port.owner));
+        }
+    }
+
+    /// The groups of the partition.
+    #[must_use]
+    pub fn groups(&self) -> Vec<Vec<String>> {
+        self.groups.clone()
     }
 
     /// Takes a port away; its addresses are forgotten.
@@ -121,6 +148,7 @@ impl Fabric {
             port.counters.dropped_frames += 1;
             return;
         }
+        let group = port.group;
         let Some(segment) = self.segments.get_mut(&port.segment) else { return };
         let target: [u8; 6] = [frame[0], frame[1], frame[2], frame[3], frame[4], frame[5]];
         let source: [u8; 6] = [frame[6], frame[7], frame[8], frame[9], frame[10], frame[11]];
@@ -133,10 +161,10 @@ impl Fabric {
         };
         match known {
             Some(at) if at == from => {}
-            Some(at) => deliver(&mut self.ports, at, frame, send),
+            Some(at) => deliver(&mut self.ports, group, at, frame, send),
             None => {
                 for member in segment.members.iter().filter(|member| **member != from) {
-                    deliver(&mut self.ports, *member, frame, send);
+                    deliver(&mut self.ports, group, *member, frame, send);
                 }
             }
         }
@@ -155,9 +183,10 @@ impl Segment {
     }
 }
 
-fn deliver(ports: &mut HashMap<PortId, Port>, to: PortId, frame: &[u8], send: &mut dyn FnMut(PortId, &[u8])) {
+fn deliver(ports: &mut HashMap<PortId, Port>, group: Option<usize>, to: PortId, frame: &[u8], send: &mut dyn FnMut(PortId, &[u8])) {
     let Some(port) = ports.get_mut(&to) else { return };
-    if !port.up {
+    let is_apart = group.is_some() && port.group.is_some() && group != port.group;
+    if !port.up || is_apart {
         port.counters.dropped_frames += 1;
         return;
     }
@@ -219,6 +248,20 @@ mod tests {
         assert_eq!(fabric.counters(b).dropped_frames, 2);
         fabric.set_link(b, true);
         assert_eq!(out(&mut fabric, 0, a, ALL, A), [b]);
+    }
+
+    #[test]
+    fn a_partition_parts_its_groups_only_and_heals() {
+        let mut fabric = Fabric::new();
+        let (a, b, c) = (fabric.add(1), fabric.add(1), fabric.add(1));
+        for (port, owner) in [(a, "a"), (b, "b"), (c, "c")] {
+            fabric.set_owner(port, owner);
+        }
+        fabric.partition(&[vec!["a".into()], vec!["b".into()]]);
+        assert_eq!(out(&mut fabric, 0, a, ALL, A), [c]);
+        assert_eq!(out(&mut fabric, 0, c, ALL, B), [a, b]);
+        fabric.partition(&[]);
+        assert_eq!(out(&mut fabric, 0, a, ALL, A), [b, c]);
     }
 
     #[test]

@@ -10,8 +10,11 @@
 mod checksum;
 pub mod fabric;
 pub mod gateway;
+pub mod impair;
+mod pcapng;
 pub mod switch;
 
 pub use fabric::{Counters, Fabric, PortId};
 pub use gateway::{Forward, Gateway, Rules, Transport};
-pub use switch::{PortReport, Switch, SwitchError, UplinkId, frame_socket_pair};
+pub use impair::{Fates, Impairment};
+pub use switch::{CableFaults, CaptureId, Tap, PortReport, Switch, SwitchError, UplinkId, frame_socket_pair};

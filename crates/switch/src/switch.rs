@@ -16,10 +16,13 @@ use std::time::Instant;
 
 use rustix::event::{EventfdFlags, epoll};
 use rustix::io::Errno;
+use rustix::time::TimerfdFlags;
 use rustix::net::{AddressFamily, RecvFlags, SendFlags, SocketFlags, SocketType};
 
-use crate::fabric::{Counters, Fabric, PortId};
+use crate::fabric::{Counters, Fabric, Nanos, PortId};
 use crate::gateway::{Gateway, Rules, Verdict};
+use crate::impair::{Fates, Impairment, Shaper};
+use crate::pcapng;
 
 /// Longest frame that QEMU sends (its NET_BUFSIZE).
 const FRAME_MAX: usize = 4096 + 65536;
@@ -33,6 +36,10 @@ const BUFFER_LEN: usize = 1 << 20;
 const ADDRESSES_EVERY: std::time::Duration = std::time::Duration::from_secs(5);
 /// The key of the wake-up descriptor.
 const WAKE: u64 = u64::MAX;
+/// The key of the timer.
+const TIMER: u64 = u64::MAX - 1;
+/// Bytes of a capture that wait to be written; frames beyond are left out of it.
+const CAPTURE_MAX: usize = 64 << 20;
 
 /// Why the switch could not start or take a port.
 #[derive(Debug, thiserror::Error)]
@@ -52,7 +59,7 @@ fn failed(action: &'static str) -> impl FnOnce(Errno) -> SwitchError {
 pub struct UplinkId(u32);
 
 /// A port as reports show it.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq)]
 pub struct PortReport {
     /// The port.
     pub id: PortId,
@@ -64,6 +71,98 @@ pub struct PortReport {
     pub is_up: bool,
     /// What passed.
     pub counters: Counters,
+    /// Faults from the machine.
+    pub outgoing: (Impairment, Fates),
+    /// Faults to the machine.
+    pub incoming: (Impairment, Fates),
+}
+
+/// Faults of a cable, kept by its name, so that they outlive a restart of the machine.
+#[derive(Debug, Clone, Copy, Default, PartialEq)]
+pub struct CableFaults {
+    /// From the machine.
+    pub outgoing: Impairment,
+    /// To the machine.
+    pub incoming: Impairment,
+    /// Seed of its chances; one made from the name when absent.
+    pub seed: Option<u64>,
+}
+
+/// What a capture takes.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Tap {
+    /// All frames from and to the ports of a machine (what precedes `/` in a port's name).
+    Machine(String),
+    /// All frames that enter a segment.
+    Segment(u32),
+    /// All frames from and to all machines.
+    All,
+}
+
+/// A running capture.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct CaptureId(u64);
+
+struct Capture {
+    tap: Tap,
+    interfaces: Vec<String>,
+    buffer: Arc<CaptureBuffer>,
+}
+
+#[derive(Default)]
+struct CaptureBuffer {
+    /// Bytes to write, and whether the capture is over.
+    state: Mutex<(Vec<u8>, bool)>,
+    changed: std::sync::Condvar,
+}
+
+impl CaptureBuffer {
+    /// Writes what comes until the end or until nobody reads.
+    fn write_out(&self, mut out: impl std::io::Write) {
+        loop {
+            let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
+            while state.0.is_empty() && !state.1 {
+                state = self.changed.wait(state).unwrap_or_else(PoisonError::into_inner);
+            }
+            let (bytes, is_over) = (std::mem::take(&mut state.0), state.1);
+            drop(state);
+            if out.write_all(&bytes).is_err() {
+                self.state.lock().unwrap_or_else(PoisonError::into_inner).1 = true;
+                return;
+            }
+            if is_over {
+                return;
+            }
+        }
+    }
+}
+
+/// Both directions of a port's cable.
+struct Cable {
+    outgoing: Shaper,
+    incoming: Shaper,
+}
+
+impl Cable {
+    fn new(name: &str, faults: &CableFaults) -> Self {
+        let mut cable = Self { outgoing: Shaper::default(), incoming: Shaper::default() };
+        cable.reseed(name, faults);
+        cable.set(faults);
+        cable
+    }
+
+    fn reseed(&mut self, name: &str, faults: &CableFaults) {
+        // FNV-1a.
+        let of_name = name.bytes().fold(0xcbf2_9ce4_8422_2325u64, |hash, byte| (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3));
+        let seed = faults.seed.unwrap_or(of_name);
+        self.outgoing.reseed(seed);
+        self.incoming.reseed(!seed);
+    }
+
+    fn set(&mut self, faults: &CableFaults) {
+        self.outgoing.set(faults.outgoing);
+        self.incoming.set(faults.incoming);
+    }
 }
 
 /// Makes the two ends of a cable: one for the switch, one to be inherited by QEMU.
@@ -92,11 +191,19 @@ pub struct Switch {
 struct Shared {
     epoll: OwnedFd,
     wake: OwnedFd,
+    timer: OwnedFd,
+    start: Instant,
+    /// The time of day at `start`, nanoseconds since 1970.
+    start_wall: u64,
     state: Mutex<State>,
 }
 
 #[derive(Default)]
 struct State {
+    /// Cables that have or had faults; the others pass frames at once.
+    cables: HashMap<PortId, Cable>,
+    faults: HashMap<String, CableFaults>,
+    captures: HashMap<u64, Capture>,
     fabric: Fabric,
     /// Sockets by their key in the epoll set.
     sockets: HashMap<u64, Socket>,
@@ -135,7 +242,12 @@ impl Switch {
         let epoll = epoll::create(epoll::CreateFlags::CLOEXEC).map_err(failed("start"))?;
         let wake = rustix::event::eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK).map_err(failed("start"))?;
         epoll::add(&epoll, &wake, epoll::EventData::new_u64(WAKE), epoll::EventFlags::IN).map_err(failed("start"))?;
-        let shared = Arc::new(Shared { epoll, wake, state: Mutex::default() });
+        let timer = rustix::time::timerfd_create(rustix::time::TimerfdClockId::Monotonic, TimerfdFlags::CLOEXEC | TimerfdFlags::NONBLOCK)
+            .map_err(failed("start"))?;
+        epoll::add(&epoll, &timer, epoll::EventData::new_u64(TIMER), epoll::EventFlags::IN).map_err(failed("start"))?;
+        let wall = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap_or_default();
+        let start_wall = u64::try_from(wall.as_nanos()).unwrap_or(u64::MAX);
+        let shared = Arc::new(Shared { epoll, wake, timer, start: Instant::now(), start_wall, state: Mutex::default() });
         let thread = std::thread::Builder::new()
             .name("switch".into())
             .spawn({
@@ -157,6 +269,11 @@ impl Switch {
             Ok(key) => {
                 state.ports.insert(id, key);
                 state.port_names.push((id, name.to_owned(), segment));
+                if let Some(faults) = state.faults.get(name).copied() {
+                    state.cables.insert(id, Cable::new(name, &faults));
+                }
+                let owner = name.split('/').next().unwrap_or(name);
+                state.fabric.set_owner(id, owner);
                 Ok(id)
             }
             Err(error) => {
@@ -170,6 +287,7 @@ impl Switch {
     pub fn remove_port(&self, id: PortId) {
         let mut state = self.state();
         state.fabric.remove(id);
+        state.cables.remove(&id);
         state.port_names.retain(|(port, ..)| *port != id);
         if let Some(key) = state.ports.remove(&id) {
             self.remove_socket(&mut state, key);
@@ -211,6 +329,66 @@ impl Switch {
         self.state().fabric.set_link(id, up);
     }
 
+    /// The faults of a cable, by its port's name (`machine/eth1`).
+    #[must_use]
+    pub fn faults(&self, name: &str) -> CableFaults {
+        self.state().faults.get(name).copied().unwrap_or_default()
+    }
+
+    /// Sets the faults of a cable by its port's name, now and for every later port of that name. A seed starts its chances anew.
+    pub fn set_faults(&self, name: &str, faults: CableFaults) {
+        let mut state = self.state();
+        state.faults.insert(name.to_owned(), faults);
+        let State { cables, port_names, .. } = &mut *state;
+        for (id, own, _) in port_names.iter().filter(|(_, own, _)| own == name) {
+            let cable = cables.entry(*id).or_insert_with(|| Cable::new(own, &faults));
+            if faults.seed.is_some() {
+                cable.reseed(own, &faults);
+            }
+            cable.set(&faults);
+        }
+        // Frames that are under way are in the thread's timer already.
+    }
+
+    /// Lets nothing pass between machines of different groups; machines in no group are not concerned. No groups: all passes again.
+    pub fn partition(&self, groups: &[Vec<String>]) {
+        self.state().fabric.partition(groups);
+    }
+
+    /// The groups of [`Self::partition`].
+    #[must_use]
+    pub fn groups(&self) -> Vec<Vec<String>> {
+        self.state().fabric.groups()
+    }
+
+    /// Writes frames from now on to `out` as pcapng, until [`Self::end_capture`] or until a write fails. When the
+    /// disk is slow, frames are left out rather than the network held up.
+    ///
+    /// # Errors
+    /// No threads left.
+    pub fn capture(&self, tap: Tap, out: impl std::io::Write + Send + 'static) -> Result<CaptureId, SwitchError> {
+        let buffer = Arc::new(CaptureBuffer::default());
+        pcapng::header(&mut buffer.state.lock().unwrap_or_else(PoisonError::into_inner).0);
+        let writer = Arc::clone(&buffer);
+        std::thread::Builder::new()
+            .name("capture".into())
+            .spawn(move || writer.write_out(out))
+            .map_err(|source| SwitchError { action: "start a capture", source })?;
+        let mut state = self.state();
+        let id = state.next;
+        state.next += 1;
+        state.captures.insert(id, Capture { tap, interfaces: Vec::new(), buffer });
+        Ok(CaptureId(id))
+    }
+
+    /// Ends a capture; what was captured is still written.
+    pub fn end_capture(&self, id: CaptureId) {
+        if let Some(capture) = self.state().captures.remove(&id.0) {
+            capture.buffer.state.lock().unwrap_or_else(PoisonError::into_inner).1 = true;
+            capture.buffer.changed.notify_all();
+        }
+    }
+
     /// Every port in the order in which they were added.
     #[must_use]
     pub fn report(&self) -> Vec<PortReport> {
@@ -221,6 +399,8 @@ impl Switch {
             segment: *segment,
             is_up: state.fabric.is_up(*id),
             counters: state.fabric.counters(*id),
+            outgoing: state.cables.get(id).map(|cable| (cable.outgoing.faults(), cable.outgoing.fates())).unwrap_or_default(),
+            incoming: state.cables.get(id).map(|cable| (cable.incoming.faults(), cable.incoming.fates())).unwrap_or_default(),
         };
         state.port_names.iter().map(report).collect()
     }
@@ -248,7 +428,13 @@ impl Switch {
 
 impl Drop for Switch {
     fn drop(&mut self) {
-        self.state().is_ending = true;
+        let mut state = self.state();
+        state.is_ending = true;
+        for (_, capture) in state.captures.drain() {
+            capture.buffer.state.lock().unwrap_or_else(PoisonError::into_inner).1 = true;
+            capture.buffer.changed.notify_all();
+        }
+        drop(state);
         let _ = rustix::io::write(&self.shared.wake, &1u64.to_ne_bytes());
         if let Some(thread) = self.thread.take() {
             let _ = thread.join();
@@ -257,14 +443,17 @@ impl Drop for Switch {
 }
 
 impl Shared {
+    fn now(&self) -> Nanos {
+        u64::try_from(self.start.elapsed().as_nanos()).unwrap_or(u64::MAX)
+    }
+
     fn lock(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
 fn run(shared: &Shared) {
-    let start = Instant::now();
-    let mut addresses_at = start;
+    let mut addresses_at = shared.start;
     let mut buffer = vec![0u8; FRAME_MAX];
     let mut events = Vec::with_capacity(64);
     loop {
@@ -286,26 +475,28 @@ fn run(shared: &Shared) {
         }
         for event in &events {
             let (key, flags) = (event.data.u64(), event.flags);
-            if key == WAKE {
-                let _ = rustix::io::read(&shared.wake, &mut [0u8; 8][..]);
+            if key == WAKE || key == TIMER {
+                let fd = if key == WAKE { &shared.wake } else { &shared.timer };
+                let _ = rustix::io::read(fd, &mut [0u8; 8][..]);
                 continue;
             }
             if flags.contains(epoll::EventFlags::OUT) {
                 flush(shared, &mut state, key);
             }
             if flags.intersects(epoll::EventFlags::IN | epoll::EventFlags::HUP | epoll::EventFlags::ERR)
-                && !receive(shared, &mut state, key, &mut buffer, start)
+                && !receive(shared, &mut state, key, &mut buffer)
                 && let Some(socket) = state.sockets.get(&key)
             {
                 // The machine is gone; its port goes when the driver takes it away.
                 let _ = epoll::delete(&shared.epoll, &*socket.fd);
             }
         }
+        move_due(shared, &mut state);
     }
 }
 
 /// Reads a batch from a socket. False when its other end is closed.
-fn receive(shared: &Shared, state: &mut State, key: u64, buffer: &mut [u8], start: Instant) -> bool {
+fn receive(shared: &Shared, state: &mut State, key: u64, buffer: &mut [u8]) -> bool {
     let Some(socket) = state.sockets.get(&key) else { return true };
     let (fd, role) = (Arc::clone(&socket.fd), socket.role);
     for _ in 0..BATCH {
@@ -317,19 +508,13 @@ fn receive(shared: &Shared, state: &mut State, key: u64, buffer: &mut [u8], star
             Err(_) => return false,
         };
         let frame = &mut buffer[..len];
-        let now = u64::try_from(start.elapsed().as_nanos()).unwrap_or(u64::MAX);
         match role {
             Role::Port(port) => {
-                let State { fabric, sockets, ports, .. } = &mut *state;
-                let mut undelivered = Vec::new();
-                fabric.handle(now, port, frame, &mut |to, frame| {
-                    let sent = ports.get(&to).is_some_and(|key| send(shared, sockets, *key, frame));
-                    if !sent {
-                        undelivered.push(to);
-                    }
-                });
-                for to in undelivered {
-                    fabric.note_undelivered(to, len);
+                let now = shared.now();
+                tap(shared, state, now, port, true, frame);
+                match state.cables.get_mut(&port) {
+                    Some(cable) if !cable.outgoing.is_clear() => drop(cable.outgoing.push(now, frame)),
+                    _ => enter(shared, state, now, port, frame),
                 }
             }
             Role::UplinkGuest(id) => {
@@ -351,6 +536,112 @@ fn receive(shared: &Shared, state: &mut State, key: u64, buffer: &mut [u8], star
         }
     }
     true
+}
+
+/// A frame enters the fabric.
+fn enter(shared: &Shared, state: &mut State, now: Nanos, from: PortId, frame: &[u8]) {
+    let State { fabric, sockets, ports, cables, .. } = &mut *state;
+    let mut undelivered = Vec::new();
+    let mut delivered = Vec::new();
+    fabric.handle(now, from, frame, &mut |to, frame| {
+        let is_taken = match cables.get_mut(&to) {
+            Some(cable) if !cable.incoming.is_clear() => cable.incoming.push(now, frame),
+            _ => {
+                delivered.push(to);
+                ports.get(&to).is_some_and(|key| send(shared, sockets, *key, frame))
+            }
+        };
+        if !is_taken {
+            undelivered.push(to);
+        }
+    });
+    for to in undelivered {
+        fabric.note_undelivered(to, frame.len());
+    }
+    if !state.captures.is_empty() {
+        tap_segment(shared, state, now, from, frame);
+        for to in delivered {
+            tap(shared, state, now, to, false, frame);
+        }
+    }
+}
+
+/// Moves frames that are due, and sets the timer for the next.
+fn move_due(shared: &Shared, state: &mut State) {
+    if state.cables.is_empty() {
+        return;
+    }
+    let now = shared.now();
+    let ids: Vec<PortId> = state.cables.keys().copied().collect();
+    for id in &ids {
+        while let Some(frame) = state.cables.get_mut(id).and_then(|cable| cable.outgoing.pop(now)) {
+            enter(shared, state, now, *id, &frame);
+        }
+    }
+    for id in &ids {
+        while let Some(frame) = state.cables.get_mut(id).and_then(|cable| cable.incoming.pop(now)) {
+            let State { sockets, ports, fabric, .. } = &mut *state;
+            if ports.get(id).is_some_and(|key| send(shared, sockets, *key, &frame)) {
+                tap(shared, state, now, *id, false, &frame);
+            } else {
+                fabric.note_undelivered(*id, frame.len());
+            }
+        }
+    }
+    let next = state.cables.values().flat_map(|cable| [cable.outgoing.next_due(), cable.incoming.next_due()]).flatten().min();
+    let Some(next) = next else { return };
+    let left = next.saturating_sub(shared.now()).max(1);
+    let value = rustix::time::Timespec { tv_sec: i64::try_from(left / 1_000_000_000).unwrap_or(i64::MAX), tv_nsec: (left % 1_000_000_000) as _ };
+    let zero = rustix::time::Timespec { tv_sec: 0, tv_nsec: 0 };
+    let timer = rustix::time::Itimerspec { it_interval: zero, it_value: value };
+    // The arguments are in range, which is all that it refuses.
+    let _ = rustix::time::timerfd_settime(&shared.timer, rustix::time::TimerfdTimerFlags::empty(), &timer);
+}
+
+/// Gives a frame at a port to the captures of its machine.
+fn tap(shared: &Shared, state: &mut State, now: Nanos, port: PortId, is_from_machine: bool, frame: &[u8]) {
+    if state.captures.is_empty() {
+        return;
+    }
+    let State { captures, port_names, .. } = &mut *state;
+    let Some((_, name, _)) = port_names.iter().find(|(id, ..)| *id == port) else { return };
+    let machine = name.split('/').next().unwrap_or(name);
+    for capture in captures.values_mut() {
+        let is_wanted = match &capture.tap {
+            Tap::All => true,
+            Tap::Machine(wanted) => wanted == machine,
+            Tap::Segment(_) => false,
+        };
+        if is_wanted {
+            capture.add(name, shared.start_wall.saturating_add(now), is_from_machine, frame);
+        }
+    }
+}
+
+/// Gives a frame that entered a segment to the captures of that segment.
+fn tap_segment(shared: &Shared, state: &mut State, now: Nanos, port: PortId, frame: &[u8]) {
+    let State { captures, port_names, .. } = &mut *state;
+    let Some((_, name, segment)) = port_names.iter().find(|(id, ..)| *id == port) else { return };
+    for capture in captures.values_mut().filter(|capture| capture.tap == Tap::Segment(*segment)) {
+        capture.add(name, shared.start_wall.saturating_add(now), true, frame);
+    }
+}
+
+impl Capture {
+    fn add(&mut self, name: &str, time: u64, is_from_machine: bool, frame: &[u8]) {
+        let mut state = self.buffer.state.lock().unwrap_or_else(PoisonError::into_inner);
+        if state.1 || state.0.len() > CAPTURE_MAX {
+            return;
+        }
+        let number = self.interfaces.iter().position(|known| known == name).unwrap_or_else(|| {
+            pcapng::interface(name, &mut state.0);
+            self.interfaces.push(name.to_owned());
+            self.interfaces.len() - 1
+        });
+        pcapng::frame(u32::try_from(number).unwrap_or(u32::MAX), time, is_from_machine, frame, &mut state.0);
+        drop(state);
+        self.buffer.changed.notify_all();
+    }
 }
 
 /// Sends a frame, or queues it while the socket is full. False when it was dropped.
@@ -498,6 +789,46 @@ mod tests {
         nat.send(&packet([10, 0, 2, 15])).unwrap();
         assert_eq!(guest.recv(&mut buffer).unwrap(), 54);
         switch.remove_uplink(uplink);
+    }
+
+    #[test]
+    fn a_delayed_cable_delivers_late_and_outlives_its_port() {
+        let switch = Switch::start().unwrap();
+        let incoming = Impairment { delay_us: 30_000, ..Impairment::default() };
+        let (a_id, a) = port(&switch, 1);
+        switch.set_faults("m", CableFaults { incoming, ..CableFaults::default() });
+        let (_, b) = port(&switch, 1);
+        let mut buffer = [0; 2048];
+        let sent = Instant::now();
+        a.send(&frame(1, 100)).unwrap();
+        assert_eq!(b.recv(&mut buffer).unwrap(), 100);
+        let took = sent.elapsed();
+        assert!(took >= Duration::from_millis(30) && took < Duration::from_millis(200), "{took:?}");
+        switch.remove_port(a_id);
+        assert_eq!(switch.report()[0].incoming.0, incoming);
+    }
+
+    #[test]
+    fn a_capture_has_the_frames_of_its_machine() {
+        let switch = Switch::start().unwrap();
+        let ((_, a), (_, b)) = (port(&switch, 1), port(&switch, 1));
+        let (mut reader, writer) = std::os::unix::net::UnixStream::pair().unwrap();
+        let id = switch.capture(Tap::Segment(1), writer).unwrap();
+        let mut buffer = [0; 2048];
+        a.send(&frame(1, 100)).unwrap();
+        b.recv(&mut buffer).unwrap();
+        b.send(&frame(2, 60)).unwrap();
+        a.recv(&mut buffer).unwrap();
+        std::thread::sleep(Duration::from_millis(50));
+        switch.end_capture(id);
+        let mut file = Vec::new();
+        std::io::Read::read_to_end(&mut reader, &mut file).unwrap();
+        let (mut at, mut kinds) = (0, Vec::new());
+        while at < file.len() {
+            kinds.push(file[at]);
+            at += u32::from_le_bytes(file[at + 4..at + 8].try_into().unwrap()) as usize;
+        }
+        assert_eq!(kinds, [0x0a, 1, 6, 6]);
     }
 
     #[test]

@@ -1,0 +1,346 @@
+//! One direction of a cable with faults: delay, jitter, loss, duplication, reordering, corruption, rate, queue, MTU, cut.
+//!
+//! Sans I/O: frames and time in ([`Shaper::push`]), due frames out ([`Shaper::pop`]). A frame's fate depends on the seed and on its number
+//! in this direction alone, so a run can be repeated, and a change of one value leaves the fates by the others as they were.
+//!
+//! Not here: timers, sockets ([`crate::switch`]).
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+
+use crate::fabric::Nanos;
+
+/// How long a reordered frame waits at most for the one that overtakes it.
+const REORDER_MAX: Nanos = 50_000_000;
+/// Frames that wait for their turn on the wire when no queue length is given.
+pub const QUEUE_DEFAULT: u32 = 1000;
+/// Frames that may be under way at once; more are dropped, so that a long delay cannot take all memory.
+const UNDER_WAY_MAX: usize = 65_536;
+/// Ethernet header; the MTU counts what follows it.
+const HEADER_LEN: usize = 14;
+
+/// Faults of one direction. The default has none.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields, default)]
+pub struct Impairment {
+    /// Time under way, microseconds.
+    pub delay_us: u64,
+    /// The delay varies by up to this much both ways (evenly spread), microseconds; the order of frames stays.
+    pub jitter_us: u64,
+    /// Share of frames that are lost, 0 to 1.
+    pub loss: f64,
+    /// Share of frames that come twice, 0 to 1.
+    pub duplicate: f64,
+    /// Share of frames that are overtaken by the next one, 0 to 1.
+    pub reorder: f64,
+    /// Share of frames with a wrong bit behind the Ethernet header, 0 to 1.
+    pub corrupt: f64,
+    /// Bits per second, counted over whole frames; 0: no limit.
+    pub rate: u64,
+    /// Frames that may wait for the rate; 0: [`QUEUE_DEFAULT`].
+    pub queue: u32,
+    /// Longest payload of a frame, bytes; longer frames are dropped; 0: no limit.
+    pub mtu: u32,
+    /// Nothing passes.
+    pub cut: bool,
+}
+
+impl Impairment {
+    /// Whether frames pass untouched.
+    #[must_use]
+    pub fn is_none(&self) -> bool {
+        *self == Self { queue: self.queue, ..Self::default() }
+    }
+}
+
+/// What became of frames.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub struct Fates {
+    /// Lost by chance or by a cut.
+    pub lost: u64,
+    /// Came twice.
+    pub duplicated: u64,
+    /// Were overtaken.
+    pub reordered: u64,
+    /// Got a wrong bit.
+    pub corrupted: u64,
+    /// Found no room in the queue.
+    pub overflowed: u64,
+    /// Were longer than the MTU.
+    pub oversized: u64,
+}
+
+/// One direction of a cable.
+#[derive(Default)]
+pub struct Shaper {
+    faults: Impairment,
+    seed: u64,
+    number: u64,
+    fates: Fates,
+    /// When the wire is free again.
+    free_at: Nanos,
+    /// Ends of the frames that wait for the wire.
+    waiting: std::collections::VecDeque<Nanos>,
+    /// No frame in order is due before this.
+    last_due: Nanos,
+    /// Frames under way by (due, order of entry).
+    under_way: BTreeMap<(Nanos, u64), Box<[u8]>>,
+    /// The frame that waits to be overtaken.
+    held: Option<(Nanos, u64)>,
+    entered: u64,
+}
+
+impl Shaper {
+    /// A direction without faults.
+    #[must_use]
+    pub fn new(seed: u64) -> Self {
+        Self { seed, ..Self::default() }
+    }
+
+    /// Changes the faults; frames under way keep their times.
+    pub fn set(&mut self, faults: Impairment) {
+        self.faults = faults;
+    }
+
+    /// The faults now.
+    #[must_use]
+    pub fn faults(&self) -> Impairment {
+        self.faults
+    }
+
+    /// Starts the sequence of chances anew.
+    pub fn reseed(&mut self, seed: u64) {
+        self.seed = seed;
+        self.number = 0;
+    }
+
+    /// Whether a frame would pass at once, so that it need not be copied.
+    #[must_use]
+    pub fn is_clear(&self) -> bool {
+        self.faults.is_none() && self.under_way.is_empty()
+    }
+
+    /// What became of frames so far.
+    #[must_use]
+    pub fn fates(&self) -> Fates {
+        self.fates
+    }
+
+    /// A frame enters. False when it was dropped.
+    pub fn push(&mut self, now: Nanos, frame: &[u8]) -> bool {
+        let faults = self.faults;
+        self.number += 1;
+        let tag = if frame.get(12..14) == Some(&[0x81, 0]) { 4 } else { 0 };
+        if faults.mtu > 0 && frame.len().saturating_sub(HEADER_LEN + tag) > faults.mtu as usize {
+            self.fates.oversized += 1;
+            return false;
+        }
+        if faults.cut || self.happens(faults.loss, 1) {
+            self.fates.lost += 1;
+            return false;
+        }
+        let mut frame: Box<[u8]> = frame.into();
+        if frame.len() > HEADER_LEN && self.happens(faults.corrupt, 2) {
+            let bits = (frame.len() - HEADER_LEN) as u64 * 8;
+            let bit = self.chance(3) % bits;
+            frame[HEADER_LEN + (bit / 8) as usize] ^= 1 << (bit % 8);
+            self.fates.corrupted += 1;
+        }
+        let is_twice = self.happens(faults.duplicate, 4);
+        let is_overtaken = self.held.is_none() && self.happens(faults.reorder, 5);
+        if is_twice && self.enter(now, frame.clone(), false) {
+            self.fates.duplicated += 1;
+        }
+        self.enter(now, frame, is_overtaken)
+    }
+
+    fn enter(&mut self, now: Nanos, frame: Box<[u8]>, is_overtaken: bool) -> bool {
+        let faults = self.faults;
+        let mut sent_at = now;
+        if faults.rate > 0 {
+            while self.waiting.front().is_some_and(|end| *end <= now) {
+                self.waiting.pop_front();
+            }
+            let room = if faults.queue == 0 { QUEUE_DEFAULT } else { faults.queue };
+            if self.waiting.len() >= room as usize {
+                self.fates.overflowed += 1;
+                return false;
+            }
+            let took = u128::from(frame.len() as u64) * 8 * 1_000_000_000 / u128::from(faults.rate);
+            sent_at = self.free_at.max(now).saturating_add(u64::try_from(took).unwrap_or(u64::MAX));
+            self.free_at = sent_at;
+            self.waiting.push_back(sent_at);
+        }
+        if self.under_way.len() >= UNDER_WAY_MAX {
+            self.fates.overflowed += 1;
+            return false;
+        }
+        let jitter = faults.jitter_us * 1000;
+        let spread = if jitter == 0 { 0 } else { self.chance(6) % (2 * jitter + 1) };
+        let late = (faults.delay_us * 1000 + spread).saturating_sub(jitter);
+        let due = sent_at.saturating_add(late).max(self.last_due);
+        self.entered += 1;
+        let key = if is_overtaken {
+            self.fates.reordered += 1;
+            let key = (due.saturating_add(REORDER_MAX), self.entered);
+            self.held = Some(key);
+            key
+        } else {
+            self.last_due = due;
+            (due, self.entered)
+        };
+        self.under_way.insert(key, frame);
+        // What waited to be overtaken goes right behind this one.
+        if !is_overtaken
+            && let Some(held) = self.held.take()
+            && let Some(frame) = self.under_way.remove(&held)
+        {
+            self.entered += 1;
+            self.under_way.insert((held.0.min(due), self.entered), frame);
+        }
+        true
+    }
+
+    /// The next frame that is due.
+    pub fn pop(&mut self, now: Nanos) -> Option<Box<[u8]>> {
+        let entry = self.under_way.first_entry()?;
+        if entry.key().0 > now {
+            return None;
+        }
+        if self.held == Some(*entry.key()) {
+            self.held = None;
+        }
+        Some(entry.remove())
+    }
+
+    /// When the next frame is due.
+    #[must_use]
+    pub fn next_due(&self) -> Option<Nanos> {
+        self.under_way.first_key_value().map(|((due, _), _)| *due)
+    }
+
+    fn happens(&self, share: f64, what: u64) -> bool {
+        // 53 bits are what an f64 holds exactly.
+        share > 0.0 && ((self.chance(what) >> 11) as f64) / ((1u64 << 53) as f64) < share
+    }
+
+    /// A number of the seed, the frame and the question (the finaliser of SplitMix64).
+    fn chance(&self, what: u64) -> u64 {
+        let mut z = self.seed ^ self.number.wrapping_mul(0x9e37_79b9_7f4a_7c15) ^ what.wrapping_mul(0xd1b5_4a32_d192_ed03);
+        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+        z ^ (z >> 31)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const MS: Nanos = 1_000_000;
+
+    fn shaper(faults: Impairment) -> Shaper {
+        let mut shaper = Shaper::new(7);
+        shaper.set(faults);
+        shaper
+    }
+
+    fn frame(number: u32, len: usize) -> Vec<u8> {
+        let mut frame = vec![0; len];
+        frame[14..18].copy_from_slice(&number.to_be_bytes());
+        frame
+    }
+
+    /// (due, number) of all that comes.
+    fn drain(shaper: &mut Shaper) -> Vec<(Nanos, u32)> {
+        let mut out = Vec::new();
+        while let Some(due) = shaper.next_due() {
+            let frame = shaper.pop(due).unwrap();
+            out.push((due, u32::from_be_bytes(frame[14..18].try_into().unwrap())));
+        }
+        out
+    }
+
+    #[test]
+    fn a_delay_is_kept_to_the_nanosecond() {
+        let mut it = shaper(Impairment { delay_us: 50_000, ..Impairment::default() });
+        assert!(it.push(3, &frame(1, 60)));
+        assert_eq!(it.pop(50 * MS + 2), None);
+        assert!(it.pop(50 * MS + 3).is_some());
+        assert!(!it.is_clear() && it.next_due().is_none());
+    }
+
+    #[test]
+    fn jitter_stays_in_its_bounds_and_keeps_the_order() {
+        let mut it = shaper(Impairment { delay_us: 10_000, jitter_us: 4_000, ..Impairment::default() });
+        for n in 0..500 {
+            it.push(u64::from(n) * 20 * MS, &frame(n, 60));
+        }
+        let out = drain(&mut it);
+        let late: Vec<u64> = out.iter().map(|(due, n)| due - u64::from(*n) * 20 * MS).collect();
+        assert!(late.iter().all(|late| (6 * MS..=14 * MS).contains(late)));
+        assert!(late.iter().any(|late| *late < 7 * MS) && late.iter().any(|late| *late > 13 * MS));
+        assert!(out.is_sorted_by_key(|(_, n)| *n));
+    }
+
+    #[test]
+    fn shares_are_met_and_a_seed_repeats_them() {
+        let faults = Impairment { loss: 0.1, duplicate: 0.05, corrupt: 0.02, ..Impairment::default() };
+        let run = |seed| {
+            let mut it = Shaper::new(seed);
+            it.set(faults);
+            for n in 0..20_000 {
+                it.push(0, &frame(n, 60));
+            }
+            (it.fates(), drain(&mut it))
+        };
+        let (fates, frames) = run(1);
+        assert!((1800..2200).contains(&fates.lost), "{fates:?}");
+        assert!((780..1020).contains(&fates.duplicated), "{fates:?}");
+        assert!((290..430).contains(&fates.corrupted), "{fates:?}");
+        assert_eq!(run(1), (fates, frames));
+        assert_ne!(run(2).0, fates);
+    }
+
+    #[test]
+    fn a_rate_spaces_frames_and_a_full_queue_drops() {
+        // 1000 bytes at 8 Mbit/s: one millisecond each.
+        let mut it = shaper(Impairment { rate: 8_000_000, queue: 10, ..Impairment::default() });
+        let taken = (0..20).filter(|n| it.push(0, &frame(*n, 1000))).count();
+        assert_eq!((taken, it.fates().overflowed), (10, 10));
+        let due: Vec<u64> = drain(&mut it).iter().map(|(due, _)| due / MS).collect();
+        assert_eq!(due, (1..=10).collect::<Vec<_>>());
+        assert!(it.push(20 * MS, &frame(0, 1000)));
+        assert_eq!(it.next_due(), Some(21 * MS));
+    }
+
+    #[test]
+    fn a_reordered_frame_comes_right_after_the_next_and_not_never() {
+        let mut it = shaper(Impairment { reorder: 1.0, delay_us: 1000, ..Impairment::default() });
+        for n in 0..3 {
+            it.push(u64::from(n) * MS, &frame(n, 60));
+        }
+        assert_eq!(drain(&mut it), [(2 * MS, 1), (2 * MS, 0), (53 * MS, 2)]);
+        assert_eq!(it.fates().reordered, 2);
+    }
+
+    #[test]
+    fn a_cut_and_an_mtu_drop() {
+        let mut it = shaper(Impairment { mtu: 1400, ..Impairment::default() });
+        assert!(it.push(0, &frame(0, 1414)) && !it.push(0, &frame(0, 1415)));
+        it.set(Impairment { cut: true, ..Impairment::default() });
+        assert!(!it.push(0, &frame(0, 60)));
+        assert_eq!((it.fates().oversized, it.fates().lost), (1, 1));
+    }
+
+    #[test]
+    fn a_corrupted_frame_differs_in_one_bit_behind_its_header() {
+        let mut it = shaper(Impairment { corrupt: 1.0, ..Impairment::default() });
+        it.push(0, &[0; 60]);
+        let frame = it.pop(0).unwrap();
+        assert_eq!(frame.iter().map(|byte| byte.count_ones()).sum::<u32>(), 1);
+        assert!(frame[..14].iter().all(|byte| *byte == 0));
+    }
+}
