@@ -86,7 +86,7 @@ impl Guest {
     ///
     /// # Errors
     /// The guest cannot, or is gone.
-    pub(crate) fn exec(&self, exec: &Exec) -> Result<Session, String> {
+    pub(crate) fn exec(&self, exec: &Exec) -> Result<Session, nbv_guest::Error> {
         let mut spec = Spec::new(&exec.argv).env("PATH", PATH);
         for (name, value) in &exec.env {
             spec = spec.env(name, value);
@@ -94,7 +94,7 @@ impl Guest {
         if let Some(terminal) = exec.terminal {
             spec = spec.pty(terminal.rows, terminal.columns);
         }
-        self.client()?.open(&spec).map_err(|error| error.to_string())
+        self.client().map_err(|_| nbv_guest::Error::Disconnected)?.open(&spec)
     }
 }
 

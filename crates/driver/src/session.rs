@@ -14,6 +14,10 @@ use crate::socket::LineStream;
 
 /// Bytes passed at once.
 const PIECE: usize = 64 * 1024;
+/// Status of a program that is not there, as in POSIX shells.
+const NOT_FOUND: u8 = 127;
+/// Status of a program that cannot be executed, as in POSIX shells.
+const NOT_EXECUTABLE: u8 = 126;
 /// The signal that says that the other end has hung up.
 const SIGHUP: u8 = 1;
 
@@ -24,7 +28,15 @@ const SIGHUP: u8 = 1;
 /// The guest cannot run it, or is gone.
 pub(crate) fn serve(guest: &Guest, exec: Exec, fds: [OwnedFd; 3], lines: &mut LineStream<'_>) -> Result<u8, String> {
     let [input, output, errors] = fds;
-    let mut session = guest.exec(&exec)?;
+    let mut session = match guest.exec(&exec) {
+        Ok(session) => session,
+        // As a shell says of a program that is not there, or cannot be executed.
+        Err(nbv_guest::Error::Start { errno, text, .. }) => {
+            let _ = rustix::io::write(&errors, format!("{text}\n").as_bytes());
+            return Ok(if errno == Errno::NOENT.raw_os_error() { NOT_FOUND } else { NOT_EXECUTABLE });
+        }
+        Err(error) => return Err(error.to_string()),
+    };
     let (stdin, stdout, stderr) = (session.stdin.take(), session.stdout.take(), session.stderr.take());
     let is_over = rustix::event::eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK).map_err(|error| error.to_string())?;
     let is_done = AtomicBool::new(false);
