@@ -9,6 +9,7 @@ use nbv_guest::client::{Client, Options};
 use nbv_guest::initrd::{Interface, MachineData};
 use nbv_guest::{Session, Spec};
 use nbv_plan::Machine;
+use nbv_qemu::migrate;
 use nbv_switch::gateway;
 
 use crate::event::MachineId;
@@ -17,16 +18,28 @@ use crate::protocol::Terminal;
 
 /// How long a guest may take until its first program answers; its end comes earlier when QEMU ends.
 const GREETING: Duration = Duration::from_secs(24 * 3600);
+/// How long a resumed guest may take for each step; it needs some 100 ms.
+const RESUME: Duration = Duration::from_secs(20);
 /// Programs of the configuration, as a login has them; the layer's own `/usr/bin` is not among them.
 pub const PATH: &str = "/run/wrappers/bin:/root/.nix-profile/bin:/etc/profiles/per-user/root/bin:/nix/var/nix/profiles/default/bin:/run/current-system/sw/bin";
 
 /// What a guest says of itself.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Notice {
     /// Its first program answers.
     Hello,
     /// systemd has started everything.
     Ready,
+    /// It could not be resumed from its saved state; why.
+    NotResumed(String),
+}
+
+/// What a machine is resumed with.
+pub(crate) struct Resumption {
+    pub(crate) monitor: Arc<nbv_qemu::Qmp>,
+    pub(crate) memory: std::fs::File,
+    /// For a shell in the guest: gives it the keys of this run.
+    pub(crate) script: String,
 }
 
 /// The channel to a guest's programs.
@@ -58,6 +71,27 @@ impl Guest {
                     let _ = client.set(connected);
                     on_notice(Notice::Hello);
                 }
+            }
+        })?;
+        Ok(Self { client })
+    }
+
+    /// The same for a machine that waits for its saved state: loads it, lets it run and puts right what must not be as it was saved
+    /// (clock, random numbers, keys), before anyone else may speak to it.
+    ///
+    /// # Errors
+    /// No threads left.
+    pub(crate) fn resume(stream: UnixStream, resumption: Resumption, on_notice: impl Fn(Notice) + Send + Sync + 'static) -> io::Result<Self> {
+        let client = Arc::new(OnceLock::new());
+        std::thread::Builder::new().name("resume".into()).spawn({
+            let client = Arc::clone(&client);
+            move || match wake(stream, &resumption) {
+                Ok(connected) => {
+                    let _ = client.set(connected);
+                    on_notice(Notice::Hello);
+                    on_notice(Notice::Ready);
+                }
+                Err(reason) => on_notice(Notice::NotResumed(reason)),
             }
         })?;
         Ok(Self { client })
@@ -96,6 +130,42 @@ impl Guest {
         }
         self.client().map_err(|_| nbv_guest::Error::Disconnected)?.open(&spec)
     }
+}
+
+/// Resumes a guest; gives the channel once all is right in it.
+fn wake(stream: UnixStream, resumption: &Resumption) -> Result<Client, String> {
+    let text = |error: nbv_guest::client::Error| error.to_string();
+    migrate::load(&resumption.monitor, &resumption.memory).map_err(|error| error.to_string())?;
+    migrate::go_on(&resumption.monitor).map_err(|error| error.to_string())?;
+    let client = Client::connect_with(stream, RESUME, Options::default()).map_err(text)?;
+    let mut seed = [0; 512];
+    crate::keys::fill_random(&mut seed).map_err(|error| error.to_string())?;
+    client.add_entropy(&seed).map_err(text)?;
+    client.set_clock(SystemTime::now()).map_err(text)?;
+    let options = nbv_guest::client::RunOptions { stdin: resumption.script.as_bytes(), timeout: Some(RESUME), linger: None };
+    let output = client.run_with(&Spec::new(["/usr/bin/sh", "-eu", "-s"]), &options).map_err(text)?;
+    if output.status.success() { Ok(client) } else { Err(format!("its keys could not be replaced: {}", String::from_utf8_lossy(&output.stderr).trim())) }
+}
+
+/// A program for the shell that replaces a guest's private keys by those of this run. It needs no other program: each costs 0.1 s under
+/// emulation.
+pub(crate) fn new_keys(settings: &Settings, id: MachineId) -> String {
+    let keys = &settings.keys[id.0];
+    let mut script = "umask 077\ncd /run/nbv/ssh\n".to_owned();
+    for (name, text) in ssh_files(settings, keys) {
+        script.push_str(&format!("printf %s '{}' > {name}\n", text.replace('\'', r"'\''")));
+    }
+    script
+}
+
+fn ssh_files(settings: &Settings, keys: &crate::machine::MachineKeys) -> [(&'static str, String); 5] {
+    [
+        ("host_key", keys.host.private.clone()),
+        ("authorized_keys", format!("{}\n", settings.user_key)),
+        ("sshd_config", sshd_config()),
+        ("service_key", keys.service.private.clone()),
+        ("service_key.pub", format!("{}\n", keys.service.public)),
+    ]
 }
 
 /// A program to run in a guest.
@@ -140,7 +210,6 @@ pub(crate) fn append_start_files(initrd: &mut Vec<u8>, settings: &Settings, id: 
     let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
     let mut interfaces = vec![Interface { name: "eth0".into(), addresses: vec![format!("{}/24", gateway::GUEST)] }];
     interfaces.extend(machine.interfaces.iter().map(|own| Interface { name: own.name.clone(), addresses: own.addresses.clone() }));
-    let file = |name: &str, text: &str| (name.to_owned(), text.as_bytes().to_vec());
     let data = MachineData {
         host_name: machine.host_name.clone(),
         interfaces,
@@ -150,13 +219,7 @@ pub(crate) fn append_start_files(initrd: &mut Vec<u8>, settings: &Settings, id: 
         time: Some((now.as_secs(), now.subsec_nanos())),
         hosts: hosts(&settings.everyone, machine),
         seed,
-        ssh: vec![
-            file("host_key", &keys.host.private),
-            file("authorized_keys", &format!("{}\n", settings.user_key)),
-            file("sshd_config", &sshd_config()),
-            file("service_key", &keys.service.private),
-            file("service_key.pub", &format!("{}\n", keys.service.public)),
-        ],
+        ssh: ssh_files(settings, keys).into_iter().map(|(name, text)| (name.to_owned(), text.into_bytes())).collect(),
     };
     // Archives of an initrd begin at multiples of four.
     initrd.resize(initrd.len().next_multiple_of(4), 0);

@@ -20,6 +20,7 @@ pub mod network;
 pub mod options;
 pub mod protocol;
 pub mod run;
+pub mod saved;
 mod server;
 mod session;
 mod socket;

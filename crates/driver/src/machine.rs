@@ -19,9 +19,10 @@ use nbv_switch::{PortId, Switch, SwitchError, UplinkId, frame_socket_pair};
 
 use crate::event::MachineId;
 use crate::forward::{self, ForwardError};
-use crate::guest::{self, Guest};
+use crate::guest::{self, Guest, Resumption};
 use crate::keys::Key;
 use crate::network::Input;
+use crate::saved::{self, Saved};
 
 /// Hardware address of every machine's eth0: each has a NAT of its own.
 const UPLINK_MAC: &str = "52:54:00:12:34:56";
@@ -179,6 +180,7 @@ pub(crate) fn start(
     generation: u64,
     switch: &Switch,
     inputs: &SyncSender<Input>,
+    resume: Option<&Saved>,
 ) -> Result<Running, StartError> {
     let machine = &settings.plan.machines[id.0];
     let (platform, qemu, choice) = &settings.programs[id.0];
@@ -188,7 +190,14 @@ pub(crate) fn start(
         std::fs::DirBuilder::new().mode(0o700).create(&dir).map_err(failed(format!("cannot make {}", dir.display())))?;
     }
     let is_first = generation == 1;
-    let disks = disks(settings, machine, &dir, is_first && !settings.keep_vm_state)?;
+    if let Some(saved) = resume {
+        for disk in saved::disk_names(machine) {
+            saved.copy_disk(&machine.name, &disk, &dir.join(&disk)).map_err(failed(format!("cannot copy {disk}")))?;
+        }
+    }
+    let memory = resume.map(|saved| saved.memory(&machine.name)).transpose().map_err(failed("cannot read the saved state"))?;
+    let is_anew = is_first && resume.is_none() && !settings.keep_vm_state;
+    let disks = disks(settings, machine, &dir, is_anew)?;
     let initrd = dir.join("initrd");
     write_initrd(settings, id, &settings.physical(&boot.initrd)?, &initrd).map_err(failed(format!("cannot write {}", initrd.display())))?;
 
@@ -223,6 +232,7 @@ pub(crate) fn start(
         control: OwnedFd::from(control_peer),
         monitor: OwnedFd::from(monitor_peer),
         has_screen: machine.graphics,
+        is_resumed: memory.is_some(),
         extra: machine.qemu_options.clone(),
     };
     let line = nbv_qemu::command_line(qemu, spec);
@@ -264,10 +274,14 @@ pub(crate) fn start(
             .name(format!("console-{}", machine.name))
             .spawn(move || read_console(console, log, id, generation, &sender))?;
         let sender = inputs.clone();
-        let monitor = Qmp::open(monitor.into(), move |event| drop(sender.send(Input::Monitor(id, generation, event))))?;
+        let monitor = Arc::new(Qmp::open(monitor.into(), move |event| drop(sender.send(Input::Monitor(id, generation, event))))?);
         let sender = inputs.clone();
-        let guest = Guest::open(control, move |notice| drop(sender.send(Input::Notice(id, generation, notice))))?;
-        Ok((Arc::new(monitor), Arc::new(guest), typed))
+        let on_notice = move |notice| drop(sender.send(Input::Notice(id, generation, notice)));
+        let guest = match memory {
+            None => Guest::open(control, on_notice)?,
+            Some(memory) => Guest::resume(control, Resumption { monitor: Arc::clone(&monitor), memory, script: guest::new_keys(settings, id) }, on_notice)?,
+        };
+        Ok((monitor, Arc::new(guest), typed))
     };
     match talk() {
         Ok((monitor, guest, console)) => Ok(Running { process, monitor, guest, console, ports, uplink }),

@@ -11,7 +11,8 @@
 use std::collections::VecDeque;
 use std::path::{Path, PathBuf};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, SyncSender, channel, sync_channel};
-use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 use std::time::{Duration, Instant};
 
 use nbv_plan::Machine;
@@ -21,6 +22,7 @@ use nbv_switch::Switch;
 use crate::event::{Event, Kind, MachineId, Phase};
 use crate::guest::{Guest, Notice};
 use crate::machine::{self, Running, Settings, StartError};
+use crate::saved::Saved;
 
 /// Lines of a console that are kept for the report of a failure.
 const TAIL_LINES: usize = 20;
@@ -86,6 +88,11 @@ struct Shared {
     settings: Settings,
     table: Mutex<Table>,
     changed: Condvar,
+    /// What the next start of each machine resumes from.
+    resume: Mutex<Option<Arc<Saved>>>,
+    /// Held for reading while a program is started in a guest.
+    programs: RwLock<()>,
+    was_used: AtomicBool,
     inputs: SyncSender<Input>,
 }
 
@@ -106,7 +113,7 @@ impl Network {
         let (inputs, queue) = sync_channel(QUEUE);
         let off = View { phase: Phase::Off, ready_after: None, failure: None, pid: None, starts: 0, guest: None, monitor: None, console: None, ports: Vec::new() };
         let table = Mutex::new(Table { views: vec![off; settings.plan.machines.len()] });
-        let shared = Arc::new(Shared { settings, table, changed: Condvar::new(), inputs });
+        let shared = Arc::new(Shared { settings, table, changed: Condvar::new(), resume: Mutex::new(None), programs: RwLock::new(()), was_used: AtomicBool::new(false), inputs });
         let states = shared.settings.plan.machines.iter().map(|_| State::default()).collect();
         let dispatcher =
             Dispatcher { shared: Arc::clone(&shared), switch: Arc::clone(&switch), states, subscribers: Vec::new(), start: Instant::now() };
@@ -176,6 +183,33 @@ impl Network {
     /// Ends a machine as a power cut does. Returns at once.
     pub fn kill(&self, id: MachineId) {
         self.send(Input::Kill(id));
+    }
+
+    /// Sets what machines that are started from now on resume from. Should one not resume, all boot.
+    pub fn set_resume(&self, saved: Option<Arc<Saved>>) {
+        *self.shared.resume.lock().unwrap_or_else(PoisonError::into_inner) = saved;
+    }
+
+    /// Whether machines resume (or resumed) from a saved state.
+    #[must_use]
+    pub fn is_resumed(&self) -> bool {
+        self.shared.resume.lock().unwrap_or_else(PoisonError::into_inner).is_some()
+    }
+
+    /// To be held while a program is started for someone outside; notes that the guests are no longer as they booted.
+    pub(crate) fn use_programs(&self) -> RwLockReadGuard<'_, ()> {
+        let guard = self.shared.programs.read().unwrap_or_else(PoisonError::into_inner);
+        self.shared.was_used.store(true, Ordering::SeqCst);
+        guard
+    }
+
+    /// While this is held nobody starts a program in a guest.
+    pub(crate) fn hold_programs(&self) -> RwLockWriteGuard<'_, ()> {
+        self.shared.programs.write().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub(crate) fn was_used(&self) -> bool {
+        self.shared.was_used.load(Ordering::SeqCst)
     }
 
     /// Waits until the view of a machine is as wanted. False when that did not come in time.
@@ -252,6 +286,10 @@ struct State {
     is_kill_wanted: bool,
     kill_at: Option<Instant>,
     restarts: u32,
+    /// This start of it resumes a saved state.
+    was_resumed: bool,
+    /// It boots once its process, which should have resumed, has ended.
+    boots_next: bool,
 }
 
 struct Dispatcher {
@@ -296,6 +334,7 @@ impl Dispatcher {
                 let state = &mut self.states[id.0];
                 if let Some(running) = &state.running {
                     state.is_kill_wanted = true;
+                    state.boots_next = false;
                     running.process.kill();
                 }
             }
@@ -338,16 +377,40 @@ impl Dispatcher {
             return Ok(());
         }
         self.states[id.0].restarts = 0;
-        self.boot(id, reboots)
+        let saved = self.shared.resume.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        match saved {
+            None => self.boot(id, reboots, None),
+            Some(saved) => self.boot(id, reboots, Some(saved)).or_else(|error| {
+                self.give_up_resuming(&machine::chain(&error));
+                self.boot(id, reboots, None)
+            }),
+        }
     }
 
-    fn boot(&mut self, id: MachineId, reboots: Reboots) -> Result<(), StartError> {
+    /// One machine did not resume: all that were to resume boot instead, so that none remembers what another does not.
+    fn give_up_resuming(&mut self, reason: &str) {
+        let saved = self.shared.resume.lock().unwrap_or_else(PoisonError::into_inner).take();
+        // Only the first reason is told.
+        let Some(saved) = saved else { return };
+        saved.discard();
+        for index in 0..self.states.len() {
+            let state = &mut self.states[index];
+            if let (Some(running), true) = (&state.running, state.was_resumed) {
+                state.boots_next = !state.is_kill_wanted;
+                running.process.kill();
+            }
+        }
+        self.emit(MachineId(0), Kind::Line(format!("-- the saved state could not be resumed ({reason}); booting")));
+    }
+
+    fn boot(&mut self, id: MachineId, reboots: Reboots, resume: Option<Arc<Saved>>) -> Result<(), StartError> {
         let generation = self.view(id, |view| view.starts) + 1;
         let restarts = self.states[id.0].restarts;
         let started = Instant::now();
-        let result = machine::start(&self.shared.settings, id, generation, &self.switch, &self.shared.inputs);
+        let result = machine::start(&self.shared.settings, id, generation, &self.switch, &self.shared.inputs, resume.as_deref());
         let running = match result {
             Ok(running) => running,
+            Err(error) if resume.is_some() => return Err(error),
             Err(error) => {
                 let reason = machine::chain(&error);
                 self.change(id, |view| {
@@ -371,7 +434,7 @@ impl Dispatcher {
                 ports: running.ports.clone(),
             };
         });
-        self.states[id.0] = State { running: Some(running), started: Some(started), reboots: Some(reboots), restarts, ..State::default() };
+        self.states[id.0] = State { running: Some(running), started: Some(started), reboots: Some(reboots), restarts, was_resumed: resume.is_some(), ..State::default() };
         self.emit(id, Kind::Phase(Phase::Starting));
         Ok(())
     }
@@ -398,6 +461,7 @@ impl Dispatcher {
             }
             Phase::Starting => {
                 // Nobody is there yet who could be asked.
+                state.boots_next = false;
                 state.is_kill_wanted = true;
                 running.process.kill();
             }
@@ -451,7 +515,17 @@ impl Dispatcher {
                 self.emit(id, Kind::Phase(Phase::Ready));
                 self.emit(id, Kind::Ready(after));
             }
-            (Notice::Hello | Notice::Ready, _) => {}
+            (Notice::NotResumed(reason), Phase::Starting) => {
+                let text = format!("{}: {reason}", self.shared.settings.plan.machines[id.0].name);
+                self.give_up_resuming(&text);
+                // Whatever became of the state: this start leads nowhere.
+                let state = &mut self.states[id.0];
+                if let Some(running) = &state.running {
+                    state.boots_next = !state.is_kill_wanted;
+                    running.process.kill();
+                }
+            }
+            (Notice::Hello | Notice::Ready | Notice::NotResumed(_), _) => {}
         }
     }
 
@@ -467,6 +541,27 @@ impl Dispatcher {
             running.unplug(&self.switch);
         }
         state.kill_at = None;
+        let mut boots_next = state.boots_next;
+        if state.was_resumed && phase == Phase::Starting && !state.is_kill_wanted {
+            boots_next = true;
+            let text = format!("{}: QEMU ended: {exited}", self.shared.settings.plan.machines[id.0].name);
+            self.give_up_resuming(&text);
+        }
+        if boots_next {
+            let dir = self.shared.settings.machine_dir(id);
+            for disk in crate::saved::disk_names(&self.shared.settings.plan.machines[id.0]) {
+                let _ = std::fs::remove_file(dir.join(disk));
+            }
+            let reboots = self.states[id.0].reboots.unwrap_or(Reboots::Allowed);
+            self.change(id, |view| {
+                view.phase = Phase::Starting;
+                view.guest = None;
+            });
+            // A failure is already in the table and the stream.
+            let _ = self.boot(id, reboots, None);
+            return;
+        }
+        let state = &mut self.states[id.0];
         let reason = state.shutdown_reason.take();
         let failure = match (&state.panic, reason.as_deref()) {
             _ if state.is_kill_wanted => None,
@@ -522,7 +617,7 @@ impl Dispatcher {
         }
         self.emit(id, Kind::Rebooted);
         // A failure is already in the table and the stream.
-        let _ = self.boot(id, Reboots::Allowed);
+        let _ = self.boot(id, Reboots::Allowed, None);
     }
 
     fn view<T>(&self, id: MachineId, look: impl FnOnce(&View) -> T) -> T {

@@ -15,6 +15,8 @@ pub struct RunOptions {
     pub state_dir: Option<PathBuf>,
     /// `--keep-vm-state`: disks that are there are used, and stay at the end.
     pub keep_vm_state: bool,
+    /// `--cold`: machines boot, whatever is saved; nothing is saved either.
+    pub cold: bool,
     /// `--only`: these machines; empty means all.
     pub only: Vec<String>,
     /// `--quiet`: consoles are not shown.
@@ -48,6 +50,7 @@ Ctrl-C stops them in order; a second Ctrl-C at once.
 
   --state-dir DIR           where disks, sockets and logs are (default: a fresh folder that goes at the end)
   --keep-vm-state           use the disks that are in the state folder, and keep them at the end
+  --cold                    boot, even where the machines could resume from what an earlier run saved
   --only NAME,...           start these machines only
   --quiet                   do not show the consoles
   --wait-ready COMMAND...   run a command on this host once all machines are ready, then stop the network
@@ -76,6 +79,7 @@ impl RunOptions {
                 Long("result") => options.result = parser.value().map_err(usage)?.into(),
                 Long("state-dir") => options.state_dir = Some(parser.value().map_err(usage)?.into()),
                 Long("keep-vm-state" | "keep-machine-state") | Short('K') => options.keep_vm_state = true,
+                Long("cold") => options.cold = true,
                 Long("only") => {
                     let names = parser.value().map_err(usage)?;
                     let names = names.into_string().map_err(|_| UsageError("the names of --only are not text".into()))?;

@@ -19,6 +19,7 @@ use crate::machine::{MachineKeys, Settings, StartError};
 use crate::network::{Network, Reboots};
 use crate::options::RunOptions;
 use crate::state::{self, StateDir, StateError};
+use crate::saved::{self, Place};
 use crate::{server, ssh, status};
 
 /// Exit code when all was well.
@@ -89,6 +90,7 @@ pub struct Prepared {
     pub network: Network,
     state: StateDir,
     keep: bool,
+    place: Option<Place>,
     names: Vec<String>,
 }
 
@@ -154,8 +156,9 @@ pub fn prepare(options: &RunOptions, host: &Host) -> Result<Prepared, RunError> 
         })
     };
     let settings = prepare().map_err(failed("cannot write the state folder"))?;
+    let place = if options.cold { None } else { saved::place(&settings, host) };
     let network = Network::new(settings).map_err(failed("cannot start the network"))?;
-    Ok(Prepared { network, state, keep: options.keep_vm_state, names })
+    Ok(Prepared { network, state, keep: options.keep_vm_state, place, names })
 }
 
 fn select(plan: &mut NetworkPlan, only: &[String]) -> Result<(), RunError> {
@@ -209,9 +212,14 @@ pub fn run(options: &RunOptions, host: &Host, interrupts: Receiver<()>, out: &mu
         is_stopping: false,
         is_interrupted: false,
         has_failed: false,
+        place: prepared.place.clone(),
         sender,
     };
     run.screen.note(&describe(&network));
+    if let Some(saved) = run.place.as_ref().and_then(Place::find) {
+        run.screen.note("resuming what an earlier run saved (--cold boots)");
+        network.set_resume(Some(Arc::new(saved)));
+    }
     let mut started = Ok(());
     for (id, _) in network.machines() {
         started = network.start(id, Reboots::Allowed);
@@ -258,6 +266,8 @@ struct Run<'a> {
     is_stopping: bool,
     is_interrupted: bool,
     has_failed: bool,
+    /// Where the network is saved once it is ready, if it booted.
+    place: Option<Place>,
     sender: Sender<Happening>,
 }
 
@@ -338,6 +348,14 @@ impl Run<'_> {
         if self.is_stopping {
             return;
         }
+        // Once, and not what was just resumed.
+        if let Some(place) = self.place.take()
+            && !self.network.is_resumed()
+            && let Err(reason) = place.save(&self.network)
+        {
+            self.screen.note(&format!("not saved for an instant start: {reason}"));
+        }
+        self.network.set_resume(None);
         let sender = self.sender.clone();
         if let Some(Err(error)) = self.command.start(&self.network.settings().state_dir, move |status| drop(sender.send(Happening::CommandEnded(status)))) {
             self.screen.note(&format!("the command of --wait-ready could not be run: {error}"));

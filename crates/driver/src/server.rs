@@ -88,7 +88,8 @@ fn run(network: &Network, id: MachineId, exec: Exec, lines: &mut LineStream<'_>)
     let fds: [OwnedFd; 3] = lines.take_fds().try_into().map_err(|_| "the request brings no descriptors".to_owned())?;
     let patience = GUEST_PATIENCE * network.settings().accelerator(id).patience();
     let guest = network.guest(id, patience)?;
-    session::serve(&guest, exec, fds, lines).map(Reply::Exit).map_err(|error| format!("machine {}: {error}", network.machine(id).name))
+    let started = network.use_programs();
+    session::serve(&guest, exec, fds, lines, || drop(started)).map(Reply::Exit).map_err(|error| format!("machine {}: {error}", network.machine(id).name))
 }
 
 fn find(network: &Network, word: &str) -> Result<MachineId, String> {

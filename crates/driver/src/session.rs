@@ -26,7 +26,7 @@ const SIGHUP: u8 = 1;
 ///
 /// # Errors
 /// The guest cannot run it, or is gone.
-pub(crate) fn serve(guest: &Guest, exec: Exec, fds: [OwnedFd; 3], lines: &mut LineStream<'_>) -> Result<u8, String> {
+pub(crate) fn serve(guest: &Guest, exec: Exec, fds: [OwnedFd; 3], lines: &mut LineStream<'_>, on_start: impl FnOnce()) -> Result<u8, String> {
     let [input, output, errors] = fds;
     let mut session = match guest.exec(&exec) {
         Ok(session) => session,
@@ -37,6 +37,7 @@ pub(crate) fn serve(guest: &Guest, exec: Exec, fds: [OwnedFd; 3], lines: &mut Li
         }
         Err(error) => return Err(error.to_string()),
     };
+    on_start();
     let (stdin, stdout, stderr) = (session.stdin.take(), session.stdout.take(), session.stderr.take());
     let is_over = rustix::event::eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK).map_err(|error| error.to_string())?;
     let is_done = AtomicBool::new(false);

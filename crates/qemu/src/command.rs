@@ -49,6 +49,8 @@ pub struct MachineSpec {
     pub monitor: OwnedFd,
     /// Whether it has a screen and a keyboard.
     pub has_screen: bool,
+    /// Whether it waits for a saved state instead of booting ([`crate::migrate`]).
+    pub is_resumed: bool,
     /// The user's own arguments, last.
     pub extra: Vec<String>,
 }
@@ -202,6 +204,11 @@ pub fn command_line(qemu: &Qemu, spec: MachineSpec) -> CommandLine {
         line.flag("-device", "virtio-keyboard-pci");
         line.flag("-device", "virtio-tablet-pci");
     }
+    if spec.is_resumed {
+        // Stopped until it is told to run, so that nothing happens before all is there.
+        line.flag("-incoming", "defer");
+        line.args.push("-S".into());
+    }
     line.args.extend(spec.extra.into_iter().map(OsString::from));
     CommandLine { program: qemu.program.clone(), args: line.args, fds: line.fds }
 }
@@ -296,6 +303,7 @@ mod tests {
             control: fd(),
             monitor: fd(),
             has_screen: false,
+            is_resumed: false,
             extra: vec!["-name".into(), "mine".into()],
         }
     }

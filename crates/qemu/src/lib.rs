@@ -10,11 +10,12 @@ pub mod accel;
 pub mod command;
 pub mod console;
 pub mod find;
+pub mod migrate;
 pub mod platform;
 mod probe;
 pub mod process;
 pub mod qmp;
-mod tsc;
+pub mod tsc;
 
 pub use accel::{Accelerator, Choice, Wish};
 pub use command::{Disk, HostForward, MachineSpec, Nic, NicBackend, Protocol, command_line};

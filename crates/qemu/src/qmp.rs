@@ -3,13 +3,15 @@
 //! One thread reads; any thread may ask. Each question has a deadline, so a QEMU that hangs holds nobody.
 
 use std::collections::HashMap;
-use std::io::{BufRead, BufReader, Write};
-use std::os::fd::OwnedFd;
+use std::io::{BufRead, BufReader, IoSlice, Write};
+use std::mem::MaybeUninit;
+use std::os::fd::{BorrowedFd, OwnedFd};
 use std::os::unix::net::UnixStream;
 use std::sync::mpsc::{RecvTimeoutError, Sender, channel};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
+use rustix::net::{SendAncillaryBuffer, SendAncillaryMessage, SendFlags};
 use serde_json::{Value, json};
 
 /// What QEMU reports by itself.
@@ -116,6 +118,18 @@ impl Qmp {
     /// # Errors
     /// QEMU refuses, does not answer in time, or has ended.
     pub fn execute(&self, command: &str, arguments: Value, deadline: Duration) -> Result<Value, QmpError> {
+        self.ask(command, arguments, None, deadline)
+    }
+
+    /// Gives QEMU a descriptor under a name, by which the next command that wants one takes it.
+    ///
+    /// # Errors
+    /// As [`Self::execute`].
+    pub fn give_fd(&self, name: &str, fd: BorrowedFd<'_>, deadline: Duration) -> Result<(), QmpError> {
+        self.ask("getfd", json!({ "fdname": name }), Some(fd), deadline).map(drop)
+    }
+
+    fn ask(&self, command: &str, arguments: Value, fd: Option<BorrowedFd<'_>>, deadline: Duration) -> Result<Value, QmpError> {
         let closed = || QmpError::Closed { command: command.to_owned() };
         let (sender, answer) = channel();
         let id = {
@@ -134,7 +148,7 @@ impl Qmp {
         }
         let sent = {
             let mut stream = self.stream.lock().unwrap_or_else(PoisonError::into_inner);
-            stream.write_all(format!("{message}\n").as_bytes())
+            send(&mut stream, format!("{message}\n").as_bytes(), fd)
         };
         let answer = if sent.is_ok() { answer.recv_timeout(deadline) } else { Err(RecvTimeoutError::Disconnected) };
         self.waiting.lock().unwrap_or_else(PoisonError::into_inner).answers.remove(&id);
@@ -154,6 +168,19 @@ impl Qmp {
         let answer = self.execute("human-monitor-command", json!({ "command-line": command }), deadline)?;
         Ok(answer.as_str().unwrap_or_default().to_owned())
     }
+}
+
+/// Sends a whole message, with a descriptor beside its first byte.
+fn send(stream: &mut UnixStream, bytes: &[u8], fd: Option<BorrowedFd<'_>>) -> std::io::Result<()> {
+    let Some(fd) = fd else { return stream.write_all(bytes) };
+    let fds = [fd];
+    let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(1))];
+    let mut ancillary = SendAncillaryBuffer::new(&mut space);
+    if !ancillary.push(SendAncillaryMessage::ScmRights(&fds)) {
+        return Err(std::io::Error::other("no room for a descriptor"));
+    }
+    let sent = rustix::net::sendmsg(&*stream, &[IoSlice::new(bytes)], &mut ancillary, SendFlags::NOSIGNAL)?;
+    stream.write_all(&bytes[sent..])
 }
 
 fn read(mut reader: impl BufRead, waiting: &Mutex<Waiting>, on_event: &mut dyn FnMut(Event)) {

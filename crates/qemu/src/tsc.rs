@@ -2,7 +2,8 @@
 
 /// The counter's rate in kHz, measured once over 20 ms; `None` where the processor has none.
 #[cfg(target_arch = "x86_64")]
-pub(crate) fn khz() -> Option<u64> {
+#[must_use]
+pub fn khz() -> Option<u64> {
     use rustix::time::{ClockId, clock_gettime};
     use std::sync::OnceLock;
     static KHZ: OnceLock<u64> = OnceLock::new();
@@ -36,7 +37,8 @@ pub(crate) fn khz() -> Option<u64> {
 
 /// The counter's rate in kHz; this processor has none that QEMU shows to a guest.
 #[cfg(not(target_arch = "x86_64"))]
-pub(crate) fn khz() -> Option<u64> {
+#[must_use]
+pub fn khz() -> Option<u64> {
     None
 }
 
