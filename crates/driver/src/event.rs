@@ -78,6 +78,8 @@ pub enum Kind {
     Ready(Duration),
     /// It rebooted.
     Rebooted,
+    /// The network could not be resumed from its saved state and boots; why.
+    NotResumed(String),
     /// It failed; the text says why, the lines are the last of its console.
     Failed {
         /// Why.

@@ -400,7 +400,7 @@ impl Dispatcher {
                 running.process.kill();
             }
         }
-        self.emit(MachineId(0), Kind::Line(format!("-- the saved state could not be resumed ({reason}); booting")));
+        self.emit(MachineId(0), Kind::NotResumed(reason.to_owned()));
     }
 
     fn boot(&mut self, id: MachineId, reboots: Reboots, resume: Option<Arc<Saved>>) -> Result<(), StartError> {

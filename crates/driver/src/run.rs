@@ -485,6 +485,7 @@ impl<'a> Screen<'a> {
             Kind::Line(_) | Kind::Phase(Phase::Starting | Phase::Booting | Phase::Ready | Phase::Failed) => {}
             Kind::Phase(Phase::Stopping) => self.report(id, "is powering off"),
             Kind::Phase(Phase::Off) => self.report(id, "is off"),
+            Kind::NotResumed(reason) => self.note(&format!("the saved state could not be resumed ({reason}); booting")),
             Kind::Rebooted => self.report(id, "reboots"),
             Kind::Ready(after) => {
                 let addresses = &self.addresses[id.0];
