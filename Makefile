@@ -19,7 +19,7 @@ demo: setup build
 
 # Everything: unit tests, language tests, the command, machines that boot.
 test: setup
-	$(CARGO) test --release --locked --workspace
+	$(CARGO) test --release --locked --workspace --no-fail-fast
 
 # What needs neither network nor machines: seconds once built.
 test-fast:

@@ -33,24 +33,28 @@ pub(crate) fn build_subject(flags: &Build, subject: Subject) -> Result<BuildResu
     let built = nbv_realise::build(&options, &progress);
     display.clear();
     built.map_err(|error| {
-        let style = RenderOptions {
-            colour: has_colour(),
-            show_trace: flags.show_trace || settings.flag("show-trace") == Some(true),
-            relative_to: std::env::current_dir().ok(),
-            library: Some(nbv_nixlib::ROOT.into()),
-        };
-        for diagnostic in &error.diagnostics {
-            let _closed = write!(std::io::stderr(), "{}", nbv_diag::render(diagnostic, &error.sources, &style));
-        }
-        match error.kind {
-            Kind::Input => Exit::Input,
-            Kind::Build => Exit::Build,
-            Kind::Interrupted => {
-                let _closed = writeln!(std::io::stderr(), "interrupted");
-                Exit::Interrupted
-            }
-        }
+        show(&error, &style(flags.show_trace || settings.flag("show-trace") == Some(true)))
     })
+}
+
+/// How diagnostics are written on this terminal.
+pub(crate) fn style(show_trace: bool) -> RenderOptions {
+    RenderOptions { colour: has_colour(), show_trace, relative_to: std::env::current_dir().ok(), library: Some(nbv_nixlib::ROOT.into()) }
+}
+
+/// Writes the diagnostics of a failure; gives its exit.
+pub(crate) fn show(error: &nbv_realise::Error, style: &RenderOptions) -> Exit {
+    for diagnostic in &error.diagnostics {
+        let _closed = write!(std::io::stderr(), "{}", nbv_diag::render(diagnostic, &error.sources, style));
+    }
+    match error.kind {
+        Kind::Input => Exit::Input,
+        Kind::Build => Exit::Build,
+        Kind::Interrupted => {
+            let _closed = writeln!(std::io::stderr(), "interrupted");
+            Exit::Interrupted
+        }
+    }
 }
 
 /// The settings of files, environment and flags.
@@ -63,7 +67,8 @@ pub(crate) fn settings(flags: &Build) -> Result<Settings, Exit> {
     Ok(settings)
 }
 
-fn options(flags: &Build, subject: Subject, settings: &Settings) -> Result<BuildOptions, String> {
+/// What the realiser is asked, from flags, settings and environment.
+pub(crate) fn options(flags: &Build, subject: Subject, settings: &Settings) -> Result<BuildOptions, String> {
     let here = std::env::current_dir().map_err(|error| format!("the current folder is not known: {error}"))?;
     if let Some(base) = settings.text("base")
         && base != "debian"

@@ -8,6 +8,7 @@ mod doctor;
 mod exit;
 mod git;
 mod help;
+mod options;
 mod nix_instantiate;
 mod progress;
 mod running;
@@ -69,6 +70,7 @@ fn dispatch(words: Vec<OsString>) -> Exit {
                 "internal-driver" => test::driver(words),
                 "test" => test::test(words),
                 "doctor" => running::doctor(&words),
+                "options" => options::show(&words),
                 name => running::act(name, words),
             };
         }

@@ -75,7 +75,7 @@ pub fn base_dir(runtime_dir: Option<&std::ffi::OsStr>) -> PathBuf {
 pub struct StateDir {
     path: PathBuf,
     /// Holds the lock.
-    _lock: File,
+    _lock: Lock,
     /// The link in the base folder, when the folder lies elsewhere.
     link: Option<PathBuf>,
     is_fresh: bool,
@@ -155,12 +155,23 @@ impl StateDir {
     }
 }
 
+/// The lock of a folder, held until it is dropped.
+#[derive(Debug)]
+struct Lock(File);
+
+impl Drop for Lock {
+    fn drop(&mut self) {
+        // Closing would do only once every copy of the descriptor is closed, and a child between fork and exec has one.
+        let _ = rustix::fs::flock(&self.0, FlockOperation::Unlock);
+    }
+}
+
 /// Takes the lock of a folder; `None` when another has it.
-fn lock(dir: &Path) -> Result<Option<File>, StateError> {
+fn lock(dir: &Path) -> Result<Option<Lock>, StateError> {
     let path = dir.join(LOCK);
     let file = OpenOptions::new().create(true).truncate(false).write(true).mode(0o600).open(&path).map_err(failed("cannot open", &path))?;
     match rustix::fs::flock(&file, FlockOperation::NonBlockingLockExclusive) {
-        Ok(()) => Ok(Some(file)),
+        Ok(()) => Ok(Some(Lock(file))),
         Err(rustix::io::Errno::WOULDBLOCK) => Ok(None),
         Err(errno) => Err(failed("cannot lock", &path)(errno.into())),
     }

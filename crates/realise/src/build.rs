@@ -166,7 +166,7 @@ fn known(slot: &Slot, options: &BuildOptions, store: &Store, pins: &Pins) -> Opt
     holds.then_some(entry)
 }
 
-fn archive(options: &BuildOptions, progress: &Arc<dyn Progress>) -> Arc<Archive> {
+pub(crate) fn archive(options: &BuildOptions, progress: &Arc<dyn Progress>) -> Arc<Archive> {
     let mut config = nbv_debian::Config::new(options.cache.clone());
     config.mirror.clone_from(&options.mirror);
     if let Some(connections) = options.connections {
