@@ -110,6 +110,13 @@ let
     else if isModuleFunction m then
       let file = fileOf parentFile m; in
       { apply = args: unify file key (applyArgs file m args); keyed = false; }
+    else if isPath m && !(builtins.pathExists m) then
+      fail {
+        code = "missing-module";
+        message = "the file ${toString m} does not exist";
+        notes = [ "it is in `imports` of ${toString parentFile}" ];
+        hint = "a path is relative to the file that it is written in";
+      }
     else if isPath m || isString m then prepareFile (toString m) m
     else if isList m then
       fail {

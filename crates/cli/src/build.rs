@@ -27,6 +27,12 @@ pub(crate) fn build_subject(flags: &Build, subject: Subject) -> Result<BuildResu
         settings.warnings.iter().for_each(|warning| warn(warning));
     }
     let options = options(flags, subject, &settings).map_err(|message| fail(&message, Exit::Input))?;
+    if detail > Detail::Quiet {
+        let here = std::env::current_dir().unwrap_or_default();
+        for path in missing_entries(&options.search_path, &here) {
+            warn(&format!("entry `{path}` of the search path does not exist; it is ignored"));
+        }
+    }
     watch_signals();
     let display = Arc::new(Display::new(detail));
     let progress: Arc<dyn nbv_store::Progress> = display.clone();
@@ -89,6 +95,14 @@ pub(crate) fn options(flags: &Build, subject: Subject, settings: &Settings) -> R
         Ok(path) => search_path.extend(split_search_path(&path).map(search_entry)),
         Err(_) => search_path.extend(settings.list("nix-path").iter().map(|entry| search_entry(entry))),
     }
+    if settings.text("base").is_none()
+        && let Some(tree) = nixpkgs_tree(&search_path, &here)
+    {
+        return Err(format!(
+            "the search path has a nixpkgs at {tree}; this version makes machines of its embedded library only: \
+             --base debian does so (<nixpkgs> in your files still means that tree), or take it from NIX_PATH and -I"
+        ));
+    }
     Ok(BuildOptions {
         network: here.join(&flags.network),
         subject,
@@ -115,6 +129,23 @@ fn search_entry(entry: &str) -> (String, String) {
         Some((prefix, path)) => (prefix.to_owned(), path.to_owned()),
         None => (String::new(), entry.to_owned()),
     }
+}
+
+/// The nixpkgs tree (a folder with nixos/) on this host that `<nixpkgs>` means, if any.
+fn nixpkgs_tree(search_path: &[(String, String)], here: &Path) -> Option<String> {
+    let mut candidates = search_path.iter().filter_map(|(prefix, value)| match prefix.as_str() {
+        "nixpkgs" => Some(here.join(value)),
+        "" => Some(here.join(value).join("nixpkgs")),
+        _ => None,
+    });
+    let found = candidates.find(|path| path.exists())?;
+    found.join("nixos").is_dir().then(|| found.display().to_string())
+}
+
+/// Entries that are paths of this host and not there; Nix warns of these too.
+fn missing_entries(search_path: &[(String, String)], here: &Path) -> Vec<String> {
+    let is_path = |value: &str| !value.contains("://") && !value.starts_with("flake:") && !value.starts_with("channel:");
+    search_path.iter().filter(|(_, value)| is_path(value) && !here.join(value).exists()).map(|(_, value)| value.clone()).collect()
 }
 
 /// Splits NIX_PATH at colons that are not part of an address (`https://`).

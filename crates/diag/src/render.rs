@@ -73,6 +73,16 @@ impl Renderer<'_> {
         self.map.locate(span.pos()).is_some_and(|location| location.path().is_some_and(|path| path.starts_with(library)))
     }
 
+    /// Where the fault is for the user: the innermost step outside the library, when the fault itself is in the
+    /// library. Errors that the library words itself (no `eval::`) need no place in it.
+    fn users_place(&self, d: &Diagnostic) -> Option<Span> {
+        if self.options.show_trace || !self.is_library(d.primary) {
+            return Some(d.primary);
+        }
+        let own = d.trace.iter().map(|f| f.span).find(|span| self.map.locate(span.pos()).is_some() && !self.is_library(*span));
+        own.or_else(|| d.code.starts_with("eval::").then_some(d.primary))
+    }
+
     fn diagnostic(&mut self, d: &Diagnostic) {
         let colour = Self::severity_colour(d.severity);
         let head = if d.code.is_empty() {
@@ -85,7 +95,11 @@ impl Renderer<'_> {
         let spans = std::iter::once(d.primary).chain(d.labels.iter().map(|l| l.span));
         let last = spans.filter_map(|s| self.map.locate(s.pos())).map(|l| l.line).max().unwrap_or(0);
         self.width = last.to_string().len();
-        let mut shown = self.excerpt(d.primary, &d.primary_label, '^', colour);
+        let mut shown = match self.users_place(d) {
+            Some(span) if span == d.primary => self.excerpt(span, &d.primary_label, '^', colour),
+            Some(span) => self.excerpt(span, "", '^', colour),
+            None => false,
+        };
         for label in &d.labels {
             shown |= self.excerpt(label.span, &label.text, '-', "1;34");
         }

@@ -38,6 +38,7 @@ let
     else fail {
       code = "not-a-network";
       message = "the network is ${describe value}, not a set of machines";
+      pos = if isPath network then { file = toString network; line = 1; column = 1; } else null;
       hint = "a network is a set whose attributes are machines: { web = { pkgs, ... }: { ... }; }";
     };
 
@@ -95,8 +96,29 @@ let
 
   plan = {
     version = 1;
-    machines = checkNumbers (map describeMachine machineNames);
+    machines = checkNames (checkNumbers (map describeMachine machineNames));
   };
+  # Two machines that answer to one name: a name must mean one of them.
+  checkNames = list:
+    let
+      entries = concatMap
+        (m:
+          let full = if m.domain == null || m.domain == "" then m.hostName else "${m.hostName}.${m.domain}"; in
+          map (name: { inherit name; machine = m.name; })
+            (lib.unique ([ full ] ++ lib.optional (m.targetHost != null) m.targetHost)))
+        list;
+      taken = builtins.groupBy (e: e.name) entries;
+      clash = filter (n: length taken.${n} > 1) (attrNames taken);
+      name = builtins.head clash;
+      inherit (machines.${(builtins.head taken.${name}).machine}) options;
+    in
+    if clash == [ ] then list
+    else fail {
+      code = "name-taken-twice";
+      message = "the machines ${lib.concatMapStringsSep " and " (e: "`${e.machine}`") taken.${name}} have the same name `${name}`";
+      pos = lib.diagnostics.posOf (options.networking.hostName.definitionsWithLocations or [ ]);
+      hint = "names come from networking.hostName (without it, the machine's name), networking.domain and deployment.targetHost; each must mean one machine";
+    };
   checkNumbers = list:
     let
       taken = builtins.groupBy (m: toString m.number) list;
