@@ -180,7 +180,7 @@ fn unknown_flag(flag: &str) -> UsageError {
 
 /// The candidate nearest to a mistyped word, if it is near enough to be meant.
 pub(crate) fn nearest<'a>(word: &str, candidates: impl Iterator<Item = &'a str>) -> Option<&'a str> {
-    let limit = (word.trim_start_matches('-').len() / 3).max(1);
+    let limit = word.len() / 3 + 1;
     candidates.map(|candidate| (distance(word, candidate), candidate)).filter(|(distance, _)| *distance <= limit).min().map(|(_, near)| near)
 }
 
