@@ -8,6 +8,7 @@ mod doctor;
 mod exit;
 mod git;
 mod help;
+mod links;
 mod options;
 mod nix_instantiate;
 mod progress;
@@ -71,6 +72,7 @@ fn dispatch(words: Vec<OsString>) -> Exit {
                 "test" => test::test(words),
                 "doctor" => running::doctor(&words),
                 "options" => options::show(&words),
+                "link" | "partition" | "capture" => links::act(name, words),
                 name => running::act(name, words),
             };
         }

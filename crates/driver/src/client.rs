@@ -132,6 +132,44 @@ impl Found {
         }
     }
 
+    /// Changes the faults of a machine's links.
+    ///
+    /// # Errors
+    /// The runner does not answer, or refuses a name or a value.
+    pub fn change_link(&self, machine: &str, change: crate::link::Change) -> Result<(), ClientError> {
+        match self.ask(&Request::SetLink { machine: machine.to_owned(), change })? {
+            Reply::Done => Ok(()),
+            other => Err(unexpected(&other)),
+        }
+    }
+
+    /// Parts groups of machines; no groups: all are joined again.
+    ///
+    /// # Errors
+    /// The runner does not answer or knows no such machine.
+    pub fn partition(&self, groups: Vec<Vec<String>>) -> Result<(), ClientError> {
+        match self.ask(&Request::Partition { groups })? {
+            Reply::Done => Ok(()),
+            other => Err(unexpected(&other)),
+        }
+    }
+
+    /// Has the runner write a capture (pcapng) to `out` until this process ends or the network does.
+    ///
+    /// # Errors
+    /// The runner does not answer or knows no such machine.
+    pub fn capture(&self, machine: Option<&str>, segment: Option<u32>, out: impl AsFd) -> Result<(), ClientError> {
+        let stream = self.connect()?;
+        let line = serde_json::to_string(&Request::Capture { machine: machine.map(str::to_owned), segment }).unwrap_or_default();
+        socket::send_line(&stream, &line, &[out.as_fd()]).map_err(failed("the runner does not answer"))?;
+        match read_reply(&stream) {
+            // The network has ended, and the capture with it.
+            Ok(Reply::Done) | Err(ClientError::Io { .. }) => Ok(()),
+            Ok(other) => Err(unexpected(&other)),
+            Err(error) => Err(error),
+        }
+    }
+
     /// Sets the links of a machine up or down.
     ///
     /// # Errors

@@ -15,6 +15,7 @@ pub mod forward;
 pub mod guest;
 pub mod host;
 pub mod keys;
+pub mod link;
 pub mod machine;
 pub mod network;
 pub mod options;

@@ -34,6 +34,25 @@ pub enum Request {
         /// The machine.
         machine: String,
     },
+    /// Change the faults of a machine's links.
+    SetLink {
+        /// The machine.
+        machine: String,
+        /// What changes.
+        change: crate::link::Change,
+    },
+    /// Part groups of machines; no groups: all are joined.
+    Partition {
+        /// The groups.
+        groups: Vec<Vec<String>>,
+    },
+    /// Write a capture to the descriptor that comes along, until the connection closes.
+    Capture {
+        /// Frames of this machine.
+        machine: Option<String>,
+        /// Frames of this segment; all frames when neither is there.
+        segment: Option<u32>,
+    },
     /// Set the links of a machine up or down.
     Link {
         /// The machine.

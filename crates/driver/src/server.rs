@@ -67,6 +67,29 @@ fn answer(network: &Network, stream: &UnixStream, on_stop_all: &(dyn Fn() + Send
                 _ => Ok(Reply::Done),
             }
         }
+        Request::SetLink { machine, change } => {
+            crate::link::change(network, find(network, &machine)?, &change)?;
+            Ok(Reply::Done)
+        }
+        Request::Partition { groups } => {
+            let named = |word: &String| find(network, word).map(|id| network.machine(id).name.clone());
+            let groups = groups.iter().map(|group| group.iter().map(named).collect()).collect::<Result<Vec<Vec<String>>, String>>()?;
+            network.switch().partition(&groups);
+            Ok(Reply::Done)
+        }
+        Request::Capture { machine, segment } => {
+            let tap = match (machine, segment) {
+                (Some(word), _) => nbv_switch::Tap::Machine(network.machine(find(network, &word)?).name.clone()),
+                (None, Some(segment)) => nbv_switch::Tap::Segment(segment),
+                (None, None) => nbv_switch::Tap::All,
+            };
+            let out = lines.take_fds().pop().ok_or("the request brings no descriptor")?;
+            let id = network.switch().capture(tap, std::fs::File::from(out)).map_err(|error| error.to_string())?;
+            // The caller says nothing more; its end is the capture's.
+            while let Ok(Some(_)) = lines.next_line() {}
+            network.switch().end_capture(id);
+            Ok(Reply::Done)
+        }
         Request::Link { machine, up } => {
             let id = find(network, &machine)?;
             network.view(id).ports.iter().for_each(|port| network.switch().set_link(*port, up));
