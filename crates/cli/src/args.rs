@@ -96,7 +96,16 @@ pub(crate) fn parse(words: Vec<OsString>) -> Result<Command, UsageError> {
         };
     }
     Ok(match parse_build(words, false)? {
-        Parsed::Build(build, _) => Command::Build(build),
+        Parsed::Build(build, _) => {
+            if let Some(word) = build.network.to_str()
+                && !word.contains(['.', '/'])
+                && !build.network.exists()
+                && let Some(near) = nearest(word, COMMANDS.iter().copied().filter(|command| !command.starts_with("internal-")))
+            {
+                return Err(UsageError(format!("`{word}` is neither a file here nor a command; did you mean `{near}`?")));
+            }
+            Command::Build(build)
+        }
         Parsed::Help => Command::Help,
         Parsed::Version => Command::Version,
     })
@@ -229,7 +238,7 @@ mod tests {
     #[test]
     fn wrong_usage_is_refused_and_named() {
         for (line, word) in [("", "no network file"), ("a.nix b.nix", "two network files"), ("--no-such-flag a.nix", "--no-such-flag"),
-            ("--show-trac a.nix", "did you mean `--show-trace`"), ("--option cores", "needs a value"), ("-o", "missing argument")] {
+            ("--show-trac a.nix", "did you mean `--show-trace`"), ("--option cores", "needs a value"), ("-o", "missing argument"), ("statsu", "did you mean `status`")] {
             let error = words(line).unwrap_err().to_string();
             assert!(error.contains(word), "{line}: {error}");
         }
