@@ -23,6 +23,7 @@ pub mod protocol;
 pub mod run;
 pub mod saved;
 mod server;
+mod shared;
 mod session;
 mod socket;
 mod ssh;

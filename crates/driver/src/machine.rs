@@ -14,7 +14,7 @@ use std::time::Duration;
 
 use nbv_plan::{Machine, NetworkPlan};
 use nbv_qemu::command::Access;
-use nbv_qemu::{Accelerator, Choice, Disk, FindError, LineReader, MachineSpec, Nic, NicBackend, Platform, Process, Qemu, Qmp, SpawnError};
+use nbv_qemu::{Accelerator, Choice, Disk, FindError, LineReader, MachineSpec, Nic, NicBackend, Platform, Process, Qemu, Qmp, Share, SpawnError};
 use nbv_switch::{PortId, Switch, SwitchError, UplinkId, frame_socket_pair};
 
 use crate::event::MachineId;
@@ -78,6 +78,19 @@ pub enum StartError {
     Io {
         /// What was tried.
         action: String,
+        /// Why not.
+        #[source]
+        source: std::io::Error,
+    },
+    /// A shared folder.
+    #[error("machine {machine}: the folder {} of virtualisation.sharedDirectories.{tag} cannot be shared; `source` must be a folder of this host", path.display())]
+    Share {
+        /// The machine.
+        machine: String,
+        /// The share's name.
+        tag: String,
+        /// Its `source`.
+        path: PathBuf,
         /// Why not.
         #[source]
         source: std::io::Error,
@@ -215,6 +228,14 @@ pub(crate) fn start(
     let pair = || UnixStream::pair().map_err(failed("cannot make a socket"));
     let ((console, console_peer), (control, control_peer), (monitor, monitor_peer)) = (pair()?, pair()?, pair()?);
 
+    let mut shares = Vec::new();
+    for shared in &machine.shared_directories {
+        let path = PathBuf::from(&shared.source);
+        let socket = std::fs::read_dir(&path).and_then(|_| crate::shared::serve(&path, &dir, &shared.tag));
+        let socket = socket.map_err(|source| StartError::Share { machine: machine.name.clone(), tag: shared.tag.clone(), path, source })?;
+        shares.push(Share { tag: shared.tag.clone(), socket });
+    }
+
     let mut arguments = machine.kernel_params.join(" ");
     arguments.push_str(&format!(" init={}/init", machine.toplevel));
     let spec = MachineSpec {
@@ -228,6 +249,7 @@ pub(crate) fn start(
         kernel_arguments: arguments.trim_start().to_owned(),
         disks,
         nics,
+        shares,
         console: OwnedFd::from(console_peer),
         control: OwnedFd::from(control_peer),
         monitor: OwnedFd::from(monitor_peer),

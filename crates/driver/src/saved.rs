@@ -61,13 +61,14 @@ impl Saved {
 }
 
 /// Where the state of this network belongs; `None` where it cannot be resumed reliably: under KVM and for architectures on which that
-/// was not tried, with disks that are the user's, or without a cache folder.
+/// was not tried, with folders of the host (whose files change meanwhile), with disks that are the user's, or without a cache folder.
 #[must_use]
 pub fn place(settings: &Settings, host: &Host) -> Option<Place> {
     let tried = |(platform, _, choice): &(Platform, nbv_qemu::Qemu, nbv_qemu::Choice)| {
         matches!(platform, Platform::X86_64 | Platform::I686) && choice.accelerator == Accelerator::Tcg
     };
-    if settings.keep_vm_state || !settings.programs.iter().all(tried) {
+    let has_shares = settings.plan.machines.iter().any(|machine| !machine.shared_directories.is_empty());
+    if has_shares || settings.keep_vm_state || !settings.programs.iter().all(tried) {
         return None;
     }
     let mut hash = Sha256::new();

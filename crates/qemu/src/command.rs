@@ -41,6 +41,8 @@ pub struct MachineSpec {
     pub disks: Vec<Disk>,
     /// Network cards in their order.
     pub nics: Vec<Nic>,
+    /// Folders of the host.
+    pub shares: Vec<Share>,
     /// Our end's peer of the console: a stream socket.
     pub console: OwnedFd,
     /// The peer of the control channel: a stream socket.
@@ -75,6 +77,15 @@ pub enum Access {
     ReadWrite,
     /// By this machine alone, and it need not survive the host.
     Volatile,
+}
+
+/// A folder of the host that the machine sees as a virtio-fs device.
+#[derive(Debug)]
+pub struct Share {
+    /// By which the guest tells it, at most 36 bytes.
+    pub tag: String,
+    /// Where vhost-user is spoken: a stream socket.
+    pub socket: OwnedFd,
 }
 
 /// A network card.
@@ -173,7 +184,13 @@ pub fn command_line(qemu: &Qemu, spec: MachineSpec) -> CommandLine {
     line.flag("-sandbox", "on,obsolete=deny,elevateprivileges=deny,spawn=deny,resourcecontrol=deny");
     line.flag("-name", escape(&spec.name));
     line.flag("-display", "none");
-    line.flag("-M", platform.machine());
+    if spec.shares.is_empty() {
+        line.flag("-M", platform.machine());
+    } else {
+        // Who serves the folders reads and writes the guest's memory.
+        line.flag("-object", format!("memory-backend-memfd,id=ram,size={}M,share=on", spec.memory_mib));
+        line.flag("-M", format!("{},memory-backend=ram", platform.machine()));
+    }
     line.flag("-accel", match (spec.accelerator, spec.cores) {
         (Accelerator::Kvm, _) => "kvm".to_owned(),
         (Accelerator::Tcg, 1) => "tcg,thread=single".to_owned(),
@@ -187,6 +204,11 @@ pub fn command_line(qemu: &Qemu, spec: MachineSpec) -> CommandLine {
     line.flag("-append", format!("{} {}", platform.kernel_arguments(spec.accelerator), spec.kernel_arguments));
     disks(&mut line, spec.disks);
     nics(&mut line, spec.nics);
+    for (index, share) in spec.shares.into_iter().enumerate() {
+        let number = line.fd(share.socket);
+        line.flag("-chardev", format!("socket,id=share{index},fd={number}"));
+        line.flag("-device", format!("vhost-user-fs-pci,chardev=share{index},tag={}", escape(&share.tag)));
+    }
     line.flag("-device", "virtio-serial-pci,id=ser0");
     for (id, fd) in [("console", spec.console), ("control", spec.control), ("monitor", spec.monitor)] {
         let number = line.fd(fd);
@@ -299,6 +321,7 @@ mod tests {
                 },
                 Nic { mac: "52:54:00:12:01:01".into(), backend: NicBackend::Frames(fd()) },
             ],
+            shares: vec![Share { tag: "work".into(), socket: fd() }],
             console: fd(),
             control: fd(),
             monitor: fd(),
@@ -345,6 +368,14 @@ mod tests {
         let json = words.iter().find(|word| word.starts_with('{')).unwrap();
         let value: serde_json::Value = serde_json::from_str(json).unwrap();
         assert_eq!(value["file"]["filename"], "/odd, \"name\".img");
+    }
+
+    #[test]
+    fn shared_folders_are_devices_and_the_memory_is_shared_for_them() {
+        let words = words(Platform::X86_64);
+        assert!(words.iter().any(|word| word == "vhost-user-fs-pci,chardev=share0,tag=work"), "{words:?}");
+        assert!(words.iter().any(|word| word == "memory-backend-memfd,id=ram,size=256M,share=on"), "{words:?}");
+        assert!(words.iter().any(|word| word.ends_with(",memory-backend=ram")), "{words:?}");
     }
 
     #[test]

@@ -18,7 +18,7 @@ pub mod qmp;
 pub mod tsc;
 
 pub use accel::{Accelerator, Choice, Wish};
-pub use command::{Disk, HostForward, MachineSpec, Nic, NicBackend, Protocol, command_line};
+pub use command::{Disk, HostForward, MachineSpec, Nic, NicBackend, Share, Protocol, command_line};
 pub use console::LineReader;
 pub use find::{FindError, Qemu};
 pub use platform::Platform;
