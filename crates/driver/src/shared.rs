@@ -46,7 +46,8 @@ pub(crate) fn serve(source: &Path, dir: &Path, tag: &str) -> io::Result<OwnedFd>
     let text = source.to_str().ok_or_else(|| io::Error::new(io::ErrorKind::InvalidInput, "its name is not UTF-8"))?;
     let config = Config {
         root_dir: text.to_owned(),
-        do_import: false,
+        // Without it names would not be checked.
+        do_import: true,
         xattr: true,
         // The host may change files at any time.
         cache_policy: CachePolicy::Auto,
@@ -55,12 +56,6 @@ pub(crate) fn serve(source: &Path, dir: &Path, tag: &str) -> io::Result<OwnedFd>
         ..Config::default()
     };
     let inner = PassthroughFs::<()>::new(config)?;
-    // The import clears the process's umask, which is ours to keep.
-    let umask = rustix::process::umask(rustix::fs::Mode::from_raw_mode(0o077));
-    let imported = inner.import();
-    rustix::process::umask(umask);
-    imported?;
-
     let memory = Memory::new(GuestMemoryMmap::new());
     let backend = Arc::new(Backend { memory: memory.clone(), server: Server::new(AsOneself(inner)) });
     let other = |error: vhost_user_backend::Error| io::Error::other(error.to_string());
@@ -170,10 +165,24 @@ impl FileSystem for AsOneself {
         Ok(())
     }
 
+    fn init(&self, capable: FsOptions) -> io::Result<FsOptions> {
+        // The passthrough clears the process's umask, which is ours to keep.
+        let umask = rustix::process::umask(rustix::fs::Mode::from_raw_mode(0o077));
+        let result = self.0.init(capable);
+        rustix::process::umask(umask);
+        result
+    }
+
+    fn lookup(&self, ctx: &Context, parent: u64, name: &CStr) -> io::Result<Entry> {
+        // A guest's kernel resolves these itself; one that asks wants out of the folder.
+        if matches!(name.to_bytes(), b"" | b"." | b"..") {
+            return Err(rustix::io::Errno::INVAL.into());
+        }
+        self.0.lookup(ctx, parent, name)
+    }
+
     same! {
-        fn init(capable: FsOptions) -> io::Result<FsOptions>;
         fn destroy();
-        fn lookup(ctx: &Context, parent: u64, name: &CStr) -> io::Result<Entry>;
         fn forget(ctx: &Context, inode: u64, count: u64);
         fn batch_forget(ctx: &Context, requests: Vec<(u64, u64)>);
         fn getattr(ctx: &Context, inode: u64, handle: Option<u64>) -> io::Result<(stat64, Duration)>;
