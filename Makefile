@@ -26,7 +26,7 @@ test-fast:
 	$(CARGO) test --release --locked --workspace --lib --bins
 
 bench: setup build
-	@bench/network
+	@bench/network --peers
 
 bench-eval: build
 	@bench/eval
