@@ -261,7 +261,7 @@ mod tests {
 
     #[test]
     fn it_is_alone_in_its_group_and_dies_when_told() {
-        let (process, exits) = shell("sleep 100", Vec::new());
+        let (process, exits) = shell("exec sleep 100", Vec::new());
         let group = rustix::process::getpgid(Some(process.pid)).unwrap();
         assert_eq!(group, process.pid);
         process.kill();
