@@ -255,7 +255,7 @@ mod tests {
         let number = reader.as_raw_fd();
         writer.write_all(b"through\n").unwrap();
         drop(writer);
-        let (_, exits) = shell(&format!("read word <&{number}; echo $word"), vec![reader.into()]);
+        let (_, exits) = shell(&format!("read word </proc/self/fd/{number}; echo $word"), vec![reader.into()]);
         assert_eq!(exited(&exits).stderr, "through\n");
     }
 
