@@ -6,11 +6,11 @@ use std::path::PathBuf;
 
 use lexopt::prelude::*;
 use nbv_driver::link::{Change, Direction, VALUES};
-use nbv_driver::{Found, Host};
 
 use crate::build::{fail, fail_with};
 use crate::exit::Exit;
 use crate::help;
+use crate::running::find;
 
 struct Words {
     state_dir: Option<PathBuf>,
@@ -31,13 +31,9 @@ pub(crate) fn act(name: &'static str, words: Vec<OsString>) -> Exit {
         }
         Err(message) => return fail(&format!("{message}; try `nixos-build-vms {name} --help`"), Exit::Usage),
     };
-    let host = match Host::from_environment() {
-        Ok(host) => host,
-        Err(error) => return fail_with(&error, Exit::Machine),
-    };
-    let found = match Found::find(words.state_dir.as_deref(), &host) {
-        Ok(found) => found,
-        Err(error) => return fail_with(&error, Exit::Input),
+    let (found, _host) = match find(words.state_dir.as_deref()) {
+        Ok(both) => both,
+        Err(exit) => return exit,
     };
     let done = match (name, words.words.first()) {
         ("link", None) => found.status().map(|status| {

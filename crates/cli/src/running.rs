@@ -2,7 +2,7 @@
 
 use std::ffi::OsString;
 use std::io::Write;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use lexopt::prelude::*;
 use nbv_driver::{Found, Host, Parsed, RunOptions};
@@ -49,6 +49,13 @@ struct Words {
     follow: bool,
 }
 
+/// The running network that a command means, and the host.
+pub(crate) fn find(state_dir: Option<&Path>) -> Result<(Found, Host), Exit> {
+    let host = Host::from_environment().map_err(|error| fail_with(&error, Exit::Machine))?;
+    let found = Found::find(state_dir, &host).map_err(|error| fail_with(&error, Exit::Input))?;
+    Ok((found, host))
+}
+
 /// Acts on a running network.
 pub(crate) fn act(name: &'static str, words: Vec<OsString>) -> Exit {
     let words = match read(name, words) {
@@ -59,13 +66,9 @@ pub(crate) fn act(name: &'static str, words: Vec<OsString>) -> Exit {
         }
         Err(message) => return fail(&format!("{message}; try `nixos-build-vms {name} --help`"), Exit::Usage),
     };
-    let host = match Host::from_environment() {
-        Ok(host) => host,
-        Err(error) => return fail_with(&error, Exit::Machine),
-    };
-    let found = match Found::find(words.state_dir.as_deref(), &host) {
-        Ok(found) => found,
-        Err(error) => return fail_with(&error, Exit::Input),
+    let (found, host) = match find(words.state_dir.as_deref()) {
+        Ok(both) => both,
+        Err(exit) => return exit,
     };
     let machine = words.machine.unwrap_or_default();
     let mut out = std::io::stdout().lock();

@@ -32,8 +32,13 @@ fn example(name: &str) -> PathBuf {
 
 /// Builds an example and gives the link to its result.
 fn build(name: &str) -> PathBuf {
+    build_file(name, &example(name))
+}
+
+/// Builds a network file and gives the link to its result.
+fn build_file(name: &str, file: &Path) -> PathBuf {
     let link = scratch().join(name.trim_end_matches(".nix"));
-    let output = command(BIN).arg("-o").arg(&link).arg(example(name)).output().unwrap();
+    let output = command(BIN).arg("-o").arg(&link).arg(file).output().unwrap();
     let error = String::from_utf8_lossy(&output.stderr);
     assert!(output.status.success(), "building {name}: {error}");
     let path = String::from_utf8(output.stdout).unwrap();
@@ -207,6 +212,38 @@ fn the_manual_pages_network_runs() {
     assert!(qemus_of(&state) >= 2);
     assert_eq!(net.stop("man-page"), Some(9), "the exit code is the waited-for command's");
     assert_eq!(qemus_of(&state), 0);
+}
+
+#[test]
+fn a_folder_of_the_host_is_shared_both_ways_and_a_missing_one_is_named() {
+    let shared = tempfile::tempdir().unwrap();
+    let folder = shared.path().join("folder");
+    let file = scratch().join("shares.nix");
+    let text = format!(
+        "{{ alpha = {{ virtualisation.memorySize = 512;\n  virtualisation.sharedDirectories.work = {{ source = \"{}\"; target = \"/mnt/work\"; }}; }}; }}",
+        folder.display()
+    );
+    std::fs::write(&file, text).unwrap();
+    let result = build_file("shares.nix", &file);
+
+    // The folder is not there yet.
+    let state = scratch().join("shares-missing");
+    let output = command("timeout").arg("120").arg(result.join("bin/run-vms")).arg("--state-dir").arg(&state).args(["--wait-ready", "true"]).output().unwrap();
+    let said = format!("{}{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
+    assert_eq!(output.status.code(), Some(4), "{said}");
+    assert!(said.contains("virtualisation.sharedDirectories.work") && said.contains("alpha"), "{said}");
+
+    std::fs::create_dir(&folder).unwrap();
+    std::fs::write(folder.join("from-host"), vec![b'x'; 3_000_000]).unwrap();
+    std::fs::write(shared.path().join("outside"), "secret").unwrap();
+    std::os::unix::fs::symlink(shared.path().join("outside"), folder.join("link")).unwrap();
+    let net = Running::start(&result, "shares");
+    assert_eq!(net.on("shell", "alpha", "wc -c < /mnt/work/from-host"), "3000000");
+    net.on("shell", "alpha", "printf 'from guest' > /mnt/work/from-guest");
+    assert_eq!(std::fs::read_to_string(folder.join("from-guest")).unwrap(), "from guest");
+    // Neither a parent folder nor a link leads out of it.
+    net.on("shell", "alpha", "! cat /mnt/work/link && ! test -e /mnt/work/../outside");
+    assert_eq!(net.stop("shares"), Some(9));
 }
 
 #[test]

@@ -21,10 +21,10 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock};
 
 /// Builds outputs of derivations of a graph for evaluation (import from derivation).
-pub type Builder = Box<dyn Fn(&Graph, &[&str]) -> Result<(), Error> + Send + Sync>;
+pub(crate) type Builder = Box<dyn Fn(&Graph, &[&str]) -> Result<(), Error> + Send + Sync>;
 
 /// Downloads a URL; the error is one line.
-pub type Fetcher = Box<dyn Fn(&str) -> Result<Vec<u8>, String> + Send + Sync>;
+pub(crate) type Fetcher = Box<dyn Fn(&str) -> Result<Vec<u8>, String> + Send + Sync>;
 
 /// The host, the library and a store.
 pub struct HostWorld {
