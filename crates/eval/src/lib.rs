@@ -69,6 +69,7 @@ mod convert;
 mod env;
 mod error;
 mod evaluator;
+mod grisu;
 mod interp;
 pub mod json;
 mod load;

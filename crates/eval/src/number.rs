@@ -22,7 +22,8 @@ pub fn fixed(x: f64) -> String {
     if x.is_finite() { format!("{x:.6}") } else { special(x) }
 }
 
-/// As JSON: the fewest digits that read back the same, always with a point or an exponent; `null` for what JSON cannot say.
+/// As JSON: digits that read back the same (as many as C++ Nix writes), always with a point or an exponent; `null` for what
+/// JSON cannot say.
 pub fn json(x: f64) -> String {
     if !x.is_finite() {
         return "null".to_owned();
@@ -30,13 +31,13 @@ pub fn json(x: f64) -> String {
     if x == 0.0 {
         return if x.is_sign_negative() { "-0.0" } else { "0.0" }.to_owned();
     }
-    let text = format!("{:e}", x.abs());
-    let (mantissa, exponent) = split(&text);
-    let digits: String = mantissa.chars().filter(|c| *c != '.').collect();
+    let (digits, power) = crate::grisu::digits(x.abs());
+    let digits = String::from_utf8_lossy(&digits);
     let sign = if x < 0.0 { "-" } else { "" };
     let count = digits.len();
     // Where the point stands, counted in digits.
-    let point = exponent + 1;
+    let point = count as i32 + power;
+    let exponent = point - 1;
     match usize::try_from(point) {
         Ok(n) if n >= count && n <= 15 => format!("{sign}{digits}{}.0", "0".repeat(n - count)),
         Ok(n) if n > 0 && n <= 15 => format!("{sign}{}.{}", &digits[..n], &digits[n..]),
