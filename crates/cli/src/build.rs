@@ -123,6 +123,17 @@ pub(crate) fn options(flags: &Build, subject: Subject, settings: &Settings) -> R
     })
 }
 
+/// How the persona `nix-instantiate` builds what an expression reads: settings of files and environment, and those given.
+pub(crate) fn for_evaluation(given: &[(String, String)]) -> Result<BuildOptions, nbv_realise::Error> {
+    let refuse = |message: String| nbv_realise::Error::settings(message);
+    let mut settings = Settings::load(&|name| std::env::var(name).ok()).map_err(|e| refuse(e.to_string()))?;
+    let base = ("base".to_owned(), "debian".to_owned());
+    for (name, value) in given.iter().chain([&base]) {
+        settings.set(name, value, &Origin::CommandLine).map_err(|e| refuse(e.to_string()))?;
+    }
+    options(&Build::default(), Subject::Network, &settings).map_err(refuse)
+}
+
 /// `prefix=path`, or a path.
 fn search_entry(entry: &str) -> (String, String) {
     match entry.split_once('=') {

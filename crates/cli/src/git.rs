@@ -36,10 +36,7 @@ fn git<S: AsRef<OsStr>>(arguments: impl IntoIterator<Item = S>) -> Result<Vec<u8
         .env("GIT_TERMINAL_PROMPT", "0")
         .stdin(Stdio::null())
         .output()
-        .map_err(|e| WorldError {
-            message: format!("cannot run git: {e}"),
-            hints: vec!["the program git reads repositories; install it".to_owned()],
-        })?;
+        .map_err(|e| WorldError::new(format!("cannot run git: {e}")).hint("the program git reads repositories; install it"))?;
     if output.status.success() {
         return Ok(output.stdout);
     }

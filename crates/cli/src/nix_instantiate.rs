@@ -10,8 +10,10 @@ use std::sync::Arc;
 use nbv_diag::{Diagnostic, Origin, RenderOptions, SourceMap};
 use nbv_eval::{Attrs, Evaluator, Features, Heap, Lint, Settings, Value};
 use nbv_nix_formats::StoreDir;
+use nbv_store::{Graph, Store};
 
-use crate::world::FileWorld;
+use crate::progress::{Detail, Display};
+use crate::world::{Builds, FileWorld};
 
 /// What is done with each expression.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -51,7 +53,11 @@ struct Options {
     /// Whether the store is written; none given: when derivations are instantiated.
     write: Option<bool>,
     root: Option<PathBuf>,
+    /// `--store`, else `NIX_REMOTE`.
+    store: String,
     settings: Settings,
+    /// Settings of the main command, for builds.
+    build: Vec<(String, String)>,
 }
 
 /// Runs the persona with the words behind its name; gives the exit status.
@@ -103,7 +109,9 @@ fn parse(words: Vec<String>) -> Result<Option<Options>, String> {
         show_trace: false,
         write: None,
         root: None,
+        store: std::env::var("NIX_REMOTE").unwrap_or_default(),
         settings: default_settings(),
+        build: Vec::new(),
     };
     if let Ok(text) = std::env::var("NIX_CONFIG") {
         for line in text.lines() {
@@ -260,6 +268,7 @@ fn setting(options: &mut Options, name: &str, value: &str) -> Result<(), String>
         "lint-absolute-path-literals" => options.settings.lint_absolute_path_literals = lint()?,
         "system" | "eval-system" if !value.is_empty() => options.settings.system = value.to_owned(),
         "nix-path" => options.search.extend(value.split_whitespace().map(str::to_owned)),
+        "store" => value.clone_into(&mut options.store),
         "max-call-depth" => {
             options.settings.max_call_depth =
                 value.parse().map_err(|_| format!("setting 'max-call-depth' has invalid value '{value}', expected a number"))?;
@@ -287,15 +296,43 @@ fn setting(options: &mut Options, name: &str, value: &str) -> Result<(), String>
             }
         }
         // Others of nix.conf say nothing about evaluation.
-        _ => {}
+        _ => options.build.push((name.to_owned(), value.to_owned())),
     }
     Ok(())
 }
 
-/// Where objects of the store go on disk.
-fn physical_store(settings: &Settings) -> PathBuf {
+/// Who builds what evaluation reads.
+fn builds(options: &Options, physical: &Path) -> Builds {
+    if options.store.starts_with("dummy:") {
+        return Builds::Refused("since NIX_REMOTE or `--store` says that there is no store", "leave it out");
+    }
+    if options.write == Some(false) {
+        return Builds::Refused("since `--readonly-mode` forbids it", "leave `--readonly-mode` out");
+    }
+    let root = physical.parent().and_then(Path::parent).filter(|_| options.settings.store_dir == "/nix/store");
+    let Some(root) = root.filter(|_| std::env::var_os("NIX_STORE_DIR").is_none() || options.store.starts_with('/')) else {
+        return Builds::Refused("since NIX_STORE_DIR names a store that this program only writes to", "leave NIX_STORE_DIR out");
+    };
+    let given = options.build.clone();
+    let build = move |store: &Arc<Store>, graph: &Graph, drvs: &[&str]| {
+        let display = Arc::new(Display::new(Detail::Normal));
+        let progress: Arc<dyn nbv_store::Progress> = display.clone();
+        let built = crate::build::for_evaluation(&given)
+            .and_then(|options| nbv_realise::build_for_evaluation(&options, store, graph, drvs, &progress));
+        display.clear();
+        built
+    };
+    Builds::Here(Arc::new(Store::open(root)), Box::new(build))
+}
+
+/// Where objects of the store go on disk. A store that is a folder has the store's folder below it, as in C++ Nix.
+fn physical_store(options: &Options) -> PathBuf {
+    let dir = options.settings.store_dir.as_str();
+    if options.store.starts_with('/') {
+        return Path::new(&options.store).join(dir.trim_start_matches('/'));
+    }
     if std::env::var_os("NIX_STORE_DIR").is_some() {
-        return PathBuf::from(&settings.store_dir);
+        return PathBuf::from(dir);
     }
     let root = if std::fs::metadata("/proc/self").is_ok_and(|m| std::os::unix::fs::MetadataExt::uid(&m) == 0) {
         PathBuf::from("/var/lib/nixos-build-vms")
@@ -333,7 +370,9 @@ fn run(options: &Options) -> u8 {
             return 1;
         }
     };
-    let world = Arc::new(FileWorld::new(StoreDir::new(&options.settings.store_dir), physical_store(&options.settings), cwd.clone()));
+    let physical = physical_store(options);
+    let builds = builds(options, &physical);
+    let world = Arc::new(FileWorld::new(StoreDir::new(&options.settings.store_dir), physical, cwd.clone(), builds));
     let heap = Heap::new();
     let ev = Evaluator::new(&heap, world.clone(), options.settings.clone(), Vec::new());
     let session = Session { ev: &ev, options, cwd: &cwd, world: &world };
@@ -502,8 +541,7 @@ impl<'h> Session<'_, 'h> {
     }
 
     fn write_store(&self) -> Result<(), Failure> {
-        let is_dummy = std::env::var("NIX_REMOTE").is_ok_and(|r| r.starts_with("dummy:"));
-        if is_dummy || self.options.write == Some(false) {
+        if self.options.store.starts_with("dummy:") || self.options.write == Some(false) {
             return Ok(());
         }
         self.world.write_store().map_err(|e| Failure::Message(format!("cannot write to the store: {e}")))

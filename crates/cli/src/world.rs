@@ -1,35 +1,48 @@
 //! The world of the persona `nix-instantiate`: the file system as it is, a store folder that is written as C++ Nix writes it, and what this
 //! run put in the store.
 //!
-//! It differs from the world of the main command on purpose: nothing is recorded for caches, no registry is kept, and the store may be
-//! any folder (`NIX_STORE_DIR`), or none (`NIX_REMOTE=dummy://`, `--readonly-mode`).
+//! It differs from the world of the main command on purpose: nothing is recorded for caches, and the store may be any folder
+//! (`NIX_STORE_DIR`), or none (`NIX_REMOTE=dummy://`, `--readonly-mode`). Only this program's own store is built in.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::ffi::OsStr;
 use std::io::Write;
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
-use std::sync::{Mutex, MutexGuard};
+use std::sync::{Arc, Mutex, MutexGuard};
 
 use nbv_eval::{FileKind, GitRequest, GitTree, MessageKind, World, WorldError};
-use nbv_nix_formats::StoreDir;
 use nbv_nix_formats::nar::{self, Node};
+use nbv_nix_formats::{Derivation, StoreDir};
+use nbv_store::{Graph, Source, Store};
 
 /// Bytes that a download may have at most.
 const MAX_DOWNLOAD: u64 = 1 << 30;
 
 /// What this run put in the store.
 enum Object {
-    /// A file: a derivation or a text.
-    Text(Vec<u8>),
+    /// A file (a derivation or a text) and what it refers to.
+    Text(Vec<u8>, Vec<String>),
     /// An archive.
     Archive(Vec<u8>),
     /// An archive that was looked into.
     Tree(Node),
 }
 
+/// Makes derivations of a graph in a store.
+pub(crate) type Build = Box<dyn Fn(&Arc<Store>, &Graph, &[&str]) -> Result<(), nbv_realise::Error> + Send + Sync>;
+
+/// Who builds what evaluation reads.
+pub(crate) enum Builds {
+    /// This program, in its own store.
+    Here(Arc<Store>, Build),
+    /// Nobody: why, and what to do.
+    Refused(&'static str, &'static str),
+}
+
 pub(crate) struct FileWorld {
+    builds: Builds,
     store: StoreDir,
     /// Where the store's objects are on disk.
     physical: PathBuf,
@@ -62,9 +75,9 @@ fn kind_of(meta: &std::fs::Metadata) -> FileKind {
 }
 
 impl FileWorld {
-    pub(crate) fn new(store: StoreDir, physical: PathBuf, cwd: PathBuf) -> Self {
+    pub(crate) fn new(store: StoreDir, physical: PathBuf, cwd: PathBuf, builds: Builds) -> Self {
         let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).map_or(0, |d| d.as_secs());
-        Self { store, physical, cwd, objects: Mutex::default(), now: i64::try_from(now).unwrap_or(0) }
+        Self { builds, store, physical, cwd, objects: Mutex::default(), now: i64::try_from(now).unwrap_or(0) }
     }
 
     /// Writes what this run put in the store to disk. Objects that are there already are left alone.
@@ -83,7 +96,7 @@ impl FileWorld {
             // Made beside its place and renamed, so that nobody sees a part of it.
             let part = self.physical.join(format!(".part-{}-{base}", std::process::id()));
             let made = match object {
-                Object::Text(text) => std::fs::File::create(&part).and_then(|mut f| f.write_all(text)),
+                Object::Text(text, _) => std::fs::File::create(&part).and_then(|mut f| f.write_all(text)),
                 Object::Archive(archive) => nar::unpack(&mut archive.as_slice(), &part),
                 Object::Tree(node) => {
                     let mut archive = Vec::new();
@@ -111,7 +124,7 @@ impl FileWorld {
             *object = Object::Tree(node);
         }
         let mut found = match &*object {
-            Object::Text(text) => Some(Found::Text(text)),
+            Object::Text(text, _) => Some(Found::Text(text)),
             Object::Tree(node) => Some(Found::Node(node)),
             Object::Archive(_) => None,
         };
@@ -133,8 +146,55 @@ impl FileWorld {
             if there.symlink_metadata().is_ok() {
                 return there;
             }
+            // A link on the way leads to a place that this store has elsewhere.
+            if let Builds::Here(store, _) = &self.builds
+                && let Some((folder, name)) = text.rsplit_once('/')
+                && rest.contains('/')
+                && let Some(folder) = store.resolve(folder)
+            {
+                return folder.join(name);
+            }
         }
         path.to_path_buf()
+    }
+
+    /// The derivations that making `roots` takes, with their sources, of this run and of the store.
+    fn graph(&self, store: &Store, roots: &[&str]) -> Result<Graph, WorldError> {
+        let mut graph = Graph::default();
+        let mut todo: Vec<String> = roots.iter().map(|r| (*r).to_owned()).collect();
+        let mut sources: Vec<String> = Vec::new();
+        while let Some(path) = todo.pop() {
+            if graph.drvs.contains_key(&path) {
+                continue;
+            }
+            let text = self.read_file(Path::new(&path)).map_err(|e| WorldError::new(format!("cannot read {path}: {}", e.message)))?;
+            let drv = Derivation::parse(&text).map_err(|e| WorldError::new(format!("cannot read {path}: {e}")))?;
+            todo.extend(drv.input_drvs.keys().cloned());
+            sources.extend(drv.input_srcs.iter().cloned());
+            graph.drvs.insert(path, Arc::new(drv));
+        }
+        while let Some(path) = sources.pop() {
+            if graph.sources.contains_key(&path) || store.is_valid(&path) {
+                continue;
+            }
+            let source = match lock(&self.objects).get(&path) {
+                Some(Object::Text(text, references)) => {
+                    sources.extend(references.iter().cloned());
+                    Some(Source::Text(text.as_slice().into(), references.iter().cloned().collect::<BTreeSet<_>>()))
+                }
+                Some(Object::Archive(archive)) => Some(Source::Archive(archive.as_slice().into())),
+                Some(Object::Tree(node)) => {
+                    let mut archive = Vec::new();
+                    node.dump(&mut archive).map_err(|e| reason(&e))?;
+                    Some(Source::Archive(archive.into()))
+                }
+                None => Some(self.on_disk(Path::new(&path))).filter(|p| p.symlink_metadata().is_ok()).map(Source::Copy),
+            };
+            if let Some(source) = source {
+                graph.sources.insert(path, source);
+            }
+        }
+        Ok(graph)
     }
 }
 
@@ -266,13 +326,13 @@ impl World for FileWorld {
         }
     }
 
-    fn store_derivation(&self, path: &str, bytes: &[u8], _: &[String]) -> Result<(), WorldError> {
-        lock(&self.objects).entry(path.to_owned()).or_insert_with(|| Object::Text(bytes.to_vec()));
+    fn store_derivation(&self, path: &str, bytes: &[u8], references: &[String]) -> Result<(), WorldError> {
+        lock(&self.objects).entry(path.to_owned()).or_insert_with(|| Object::Text(bytes.to_vec(), references.to_vec()));
         Ok(())
     }
 
-    fn store_text(&self, path: &str, bytes: &[u8], _: &[String]) -> Result<(), WorldError> {
-        self.store_derivation(path, bytes, &[])
+    fn store_text(&self, path: &str, bytes: &[u8], references: &[String]) -> Result<(), WorldError> {
+        self.store_derivation(path, bytes, references)
     }
 
     fn store_archive(&self, path: &str, nar: &[u8]) -> Result<(), WorldError> {
@@ -283,6 +343,37 @@ impl World for FileWorld {
     fn is_valid_path(&self, path: &str) -> bool {
         lock(&self.objects).contains_key(path)
             || self.store.base_name(path).is_ok_and(|base| self.physical.join(base).symlink_metadata().is_ok())
+    }
+
+    fn realise(&self, drvs: &[(&str, Vec<&str>)]) -> Result<(), WorldError> {
+        let (store, build) = match &self.builds {
+            Builds::Here(store, build) => (store, build),
+            Builds::Refused(why, hint) => {
+                return Err(WorldError::new(format!("`{}` is not built, {why}", drvs.first().map_or("", |d| d.0))).hint(*hint));
+            }
+        };
+        let roots: Vec<&str> = drvs.iter().map(|(path, _)| *path).collect();
+        let graph = self.graph(store, &roots)?;
+        for (path, outputs) in drvs {
+            if let Some(missing) = outputs.iter().find(|o| graph.output(path, o).is_none()) {
+                return Err(WorldError::new(format!("`{path}` has no output `{missing}`")));
+            }
+        }
+        build(store, &graph, &roots).map_err(|error| {
+            let mut told = WorldError::new(error.to_string());
+            for diagnostic in error.diagnostics {
+                told.notes.extend(diagnostic.notes);
+                told.hints.extend(diagnostic.hints);
+            }
+            told
+        })
+    }
+
+    fn references(&self, path: &str) -> Vec<String> {
+        match &self.builds {
+            Builds::Here(store, _) => store.info(path).map(|info| info.references.iter().cloned().collect()).unwrap_or_default(),
+            Builds::Refused(..) => Vec::new(),
+        }
     }
 
     fn physical_path(&self, path: &Path) -> PathBuf {

@@ -120,6 +120,46 @@ fn a_root_is_a_link_to_the_derivation() {
     }
 }
 
+/// Import from derivation, with a builder that needs no program.
+#[test]
+fn evaluation_builds_what_it_reads() {
+    let persona = Persona::new();
+    let root = persona.folder.path().join("root");
+    let run = |words: &[&str]| {
+        let mut command = persona.in_store(&persona.path(), "ours");
+        command.env_remove("NIX_STORE_DIR").env("XDG_CACHE_HOME", persona.folder.path()).args(["--store", root.to_str().unwrap(), "--eval", "--strict"]);
+        command.args(words).output().unwrap()
+    };
+    let made = |name: &str, text: &str| {
+        format!(
+            "derivation {{ name = \"{name}\"; system = builtins.currentSystem; builder = \"builtin:write-text\"; __structuredAttrs = true; \
+             text = {text}; executable = false; destination = \"\"; }}"
+        )
+    };
+    let inner = made("inner", "\"41\"");
+    let outer = made("outer", &format!("\"import ${{{inner}}} + 1\""));
+    let expression = format!(
+        "let d = {outer}; in [ (import d) (builtins.pathExists d) (builtins.readFileType d) (builtins.stringLength (builtins.readFile d)) \
+         (builtins.attrNames (builtins.getContext (builtins.readFile d)) == [ \"${{{inner}}}\" ]) \
+         (builtins.readFile (builtins.path {{ path = d; name = \"c\"; }}) == builtins.readFile d) ]"
+    );
+    let output = run(&["-E", &expression]);
+    assert_eq!(text(&output.stdout), "[ 42 true \"regular\" 60 true true ]\n", "{}", text(&output.stderr));
+    // What was built stays; nothing is built where that is forbidden.
+    let refused = made("other", "\"1\"");
+    for (words, said) in [
+        (&["--readonly-mode"][..], "--readonly-mode"),
+        (&["--option", "allow-import-from-derivation", "false"], "allow-import-from-derivation"),
+        (&["--store", "dummy://"], "there is no store"),
+    ] {
+        let output = run(&[words, &["-E", &format!("import ({refused})")]].concat());
+        assert_eq!(output.status.code(), Some(1));
+        assert!(text(&output.stderr).contains(said), "{}", text(&output.stderr));
+    }
+    let output = run(&["-E", &format!("import ({})", refused.replace("write-text", "no-such"))]);
+    assert!(text(&output.stderr).contains("building `other` failed"), "{}", text(&output.stderr));
+}
+
 #[test]
 fn language_tests_of_nix() {
     let Some(checkout) = std::env::var_os("NIX_CHECKOUT") else {

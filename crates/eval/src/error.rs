@@ -93,6 +93,12 @@ impl EvalError {
         self
     }
 
+    /// Adds what the world said besides its message.
+    pub(crate) fn told(self, by: crate::world::WorldError) -> EvalError {
+        let noted = by.notes.into_iter().fold(self, EvalError::note);
+        by.hints.into_iter().fold(noted, EvalError::hint)
+    }
+
     /// Adds a step of the chain of reasons, seen from inside out.
     #[must_use]
     #[cold]

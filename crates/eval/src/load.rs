@@ -111,8 +111,7 @@ impl<'h> Evaluator<'h> {
     /// "cannot read `/x`: no such file".
     #[cold]
     pub fn io_error(&self, what: &str, path: &Path, e: crate::world::WorldError) -> EvalError {
-        let error = EvalError::new("eval::io", format!("{what} `{}`: {}", path.display(), e.message));
-        e.hints.into_iter().fold(error, EvalError::hint)
+        EvalError::new("eval::io", format!("{what} `{}`: {}", path.display(), e.message)).told(e)
     }
 
     /// The cell of a file's value.

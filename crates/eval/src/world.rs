@@ -26,16 +26,32 @@ impl FileKind {
     }
 }
 
-/// Why the world did not answer: one lower-case fragment, e.g. "permission denied".
-#[derive(Debug, Clone, PartialEq, Eq)]
+/// Why the world did not answer.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct WorldError {
+    /// One lower-case fragment, e.g. "permission denied".
     pub message: String,
+    /// More about it, such as the last lines of a program's output.
+    pub notes: Vec<String>,
+    /// What to do.
     pub hints: Vec<String>,
 }
 
 impl WorldError {
     pub fn new(message: impl Into<String>) -> WorldError {
-        WorldError { message: message.into(), hints: Vec::new() }
+        WorldError { message: message.into(), ..WorldError::default() }
+    }
+
+    #[must_use]
+    pub fn note(mut self, text: impl Into<String>) -> WorldError {
+        self.notes.push(text.into());
+        self
+    }
+
+    #[must_use]
+    pub fn hint(mut self, text: impl Into<String>) -> WorldError {
+        self.hints.push(text.into());
+        self
     }
 }
 
@@ -136,6 +152,11 @@ pub trait World: Send + Sync {
     /// Whether a store path exists.
     fn is_valid_path(&self, _path: &str) -> bool {
         false
+    }
+
+    /// The store paths that a store path refers to, as far as the store knows.
+    fn references(&self, _path: &str) -> Vec<String> {
+        Vec::new()
     }
 
     /// The place on disk of a store path's content, where the store is not at its logical place.

@@ -8,7 +8,7 @@ use crate::error::{Error, Kind};
 use crate::instantiate::{Request, Subject, Test, instantiate};
 use crate::layers::{self, Layers, Memory, archive_error};
 use crate::lock::{self, Pins};
-use crate::world::{HostWorld, reason};
+use crate::world::{Builder, HostWorld, reason};
 use crate::{result, runner};
 use nbv_debian::{Archive, Lock, System, SystemLock};
 use nbv_eval::Settings;
@@ -180,7 +180,7 @@ pub(crate) fn archive(options: &BuildOptions, progress: &Arc<dyn Progress>) -> A
 
 /// Makes the pinned indices be the ones that evaluation sees. An index that the mirror no longer has leaves a set of
 /// packages usable as long as it has all that is asked for.
-fn pin(archive: &Archive, pins: &mut BTreeMap<String, SystemLock>, is_file: bool) -> Result<(), Error> {
+pub(crate) fn pin(archive: &Archive, pins: &mut BTreeMap<String, SystemLock>, is_file: bool) -> Result<(), Error> {
     let mut gone = Vec::new();
     for (system, pinned) in pins.iter() {
         let known = System::by_name(system).map_err(|error| archive_error(&error))?;
@@ -272,16 +272,28 @@ fn allow_builds(
     closures: &Memory,
     progress: &Arc<dyn Progress>,
 ) {
-    let (store, archive, pins, progress) = (store.clone(), archive.clone(), pins.clone(), progress.clone());
-    let (make_options, closures) = (options.make.clone(), closures.clone());
-    world.set_builder(Box::new(move |graph, drvs| {
-        let mut graph = graph.clone();
-        let layers = layers::add(&mut graph, drvs, &BTreeSet::new(), &archive, &pins, &store, &closures)?;
-        make(&store, &graph, drvs, &archive, &layers, &make_options, &*progress)
-    }));
+    world.set_builder(builder(options, store, archive, pins, closures, progress));
     world.set_fetcher(Box::new(|url| {
         nbv_debian::http::Client::new(1).get(url, MAX_FETCH).map_err(|error| crate::world::chain(&error))
     }));
+}
+
+/// What builds for an evaluation.
+pub(crate) fn builder(
+    options: &BuildOptions,
+    store: &Arc<Store>,
+    archive: &Arc<Archive>,
+    pins: &BTreeMap<String, SystemLock>,
+    closures: &Memory,
+    progress: &Arc<dyn Progress>,
+) -> Builder {
+    let (store, archive, pins, progress) = (store.clone(), archive.clone(), pins.clone(), progress.clone());
+    let (make_options, closures) = (options.make.clone(), closures.clone());
+    Box::new(move |graph, drvs| {
+        let mut graph = graph.clone();
+        let layers = layers::add(&mut graph, drvs, &BTreeSet::new(), &archive, &pins, &store, &closures)?;
+        make(&store, &graph, drvs, &archive, &layers, &make_options, &*progress)
+    })
 }
 
 /// Downloads of evaluation larger than this are refused.

@@ -32,6 +32,12 @@ impl Error {
         Self { kind, diagnostics: vec![diagnostic], sources: Arc::default() }
     }
 
+    /// Settings that cannot be.
+    #[must_use]
+    pub fn settings(message: impl Into<String>) -> Self {
+        Self::input("input::settings", message)
+    }
+
     pub(crate) fn input(code: &'static str, message: impl Into<String>) -> Self {
         Self::new(Kind::Input, Diagnostic::error(code, message))
     }

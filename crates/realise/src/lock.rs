@@ -66,13 +66,16 @@ pub(crate) fn read(network: &Path, given: Option<&Path>, memory: &Path) -> Resul
             Ok(Pins { systems: parse(&text, &path)?.systems, file: Some(path), digest })
         }
         Err(error) if given.is_none() && error.kind() == std::io::ErrorKind::NotFound => {
-            // A damaged memory counts as none: it is remade.
-            let text = std::fs::read_to_string(memory).unwrap_or_default();
-            let systems = parse(&text, memory).map(|lock| lock.systems).unwrap_or_default();
-            Ok(Pins { systems, file: None, digest: String::new() })
+            Ok(Pins { systems: remembered(memory), file: None, digest: String::new() })
         }
         Err(error) => Err(Error::input("lock::unreadable", format!("cannot read {}: {}", path.display(), crate::world::reason(&error)))),
     }
+}
+
+/// What a store remembers. A damaged memory counts as none: it is remade.
+pub(crate) fn remembered(memory: &Path) -> BTreeMap<String, SystemLock> {
+    let text = std::fs::read_to_string(memory).unwrap_or_default();
+    parse(&text, memory).map(|lock| lock.systems).unwrap_or_default()
 }
 
 /// The text of a file of pins.

@@ -88,7 +88,8 @@ fn read_file<'h>(ev: &Evaluator<'h>, args: &[Ref<'h>]) -> EvalResult<Value<'h>> 
     if let Ok(text) = std::str::from_utf8(&path)
         && let Some((store_path, _)) = state.store(ev).split(text)
     {
-        let references = lock(&state.texts).get(store_path).cloned().unwrap_or_default();
+        let mut references = lock(&state.texts).get(store_path).cloned().unwrap_or_default();
+        references.extend(ev.world().references(store_path));
         for reference in &references {
             let digest = &reference[state.store(ev).as_str().len() + 1..][..32];
             if memchr::memmem::find(&content, digest.as_bytes()).is_some() {

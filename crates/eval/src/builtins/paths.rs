@@ -23,11 +23,7 @@ pub(crate) fn as_path(bytes: &[u8]) -> &Path {
 
 /// The failure of the world to do something with a path.
 pub(crate) fn world_error(what: &str, path: &[u8], error: WorldError) -> EvalError {
-    let mut e = EvalError::new("eval::file", format!("cannot {what} `{}`: {}", String::from_utf8_lossy(path), error.message));
-    for hint in error.hints {
-        e = e.hint(hint);
-    }
-    e
+    EvalError::new("eval::file", format!("cannot {what} `{}`: {}", String::from_utf8_lossy(path), error.message)).told(error)
 }
 
 /// An absolute, normal path with its context: a path value, an absolute string, or a set with `__toString` or `outPath`.
@@ -80,11 +76,7 @@ pub(crate) fn realise<'h>(ev: &Evaluator<'h>, context: Context<'h>) -> EvalResul
         ));
     }
     ev.world().realise(&drvs).map_err(|e| {
-        let mut error = EvalError::new("eval::import-from-derivation", format!("cannot build during evaluation: {}", e.message));
-        for hint in e.hints {
-            error = error.hint(hint);
-        }
-        error
+        EvalError::new("eval::import-from-derivation", format!("cannot build during evaluation: {}", e.message)).told(e)
     })
 }
 
