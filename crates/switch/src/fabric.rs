@@ -138,6 +138,29 @@ impl Fabric {
         }
     }
 
+    /// All learnt addresses: segment, address, port, when it was seen last.
+    #[must_use]
+    pub fn addresses(&self) -> Vec<(u32, [u8; 6], PortId, Nanos)> {
+        let of = |(number, segment): (&u32, &Segment)| -> Vec<_> {
+            segment.addresses.iter().map(|(address, (port, seen))| (*number, *address, *port, *seen)).collect()
+        };
+        let mut all: Vec<_> = self.segments.iter().flat_map(of).collect();
+        all.sort_unstable();
+        all
+    }
+
+    /// Forgets all addresses.
+    pub fn forget_addresses(&mut self) {
+        self.segments.values_mut().for_each(|segment| segment.addresses.clear());
+    }
+
+    /// Learns that an address is behind a port.
+    pub fn learn(&mut self, now: Nanos, segment: u32, address: [u8; 6], port: PortId) {
+        if let Some(segment) = self.segments.get_mut(&segment) {
+            segment.learn(now, address, port);
+        }
+    }
+
     /// Handles a frame that came from the machine at port `from`; `send` is called with each port
     /// that the frame goes to.
     pub fn handle(&mut self, now: Nanos, from: PortId, frame: &[u8], send: &mut dyn FnMut(PortId, &[u8])) {

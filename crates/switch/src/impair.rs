@@ -72,6 +72,22 @@ pub struct Fates {
     pub oversized: u64,
 }
 
+/// One direction of a cable as data; times in nanoseconds from some moment.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct ShaperState {
+    seed: u64,
+    number: u64,
+    fates: Fates,
+    free_at: Nanos,
+    waiting: Vec<Nanos>,
+    last_due: Nanos,
+    /// (due, order of entry, frame).
+    pub(crate) under_way: Vec<(Nanos, u64, crate::switch::Frame)>,
+    held: Option<(Nanos, u64)>,
+    entered: u64,
+}
+
 /// One direction of a cable.
 #[derive(Default)]
 pub struct Shaper {
@@ -219,6 +235,46 @@ impl Shaper {
     #[must_use]
     pub fn next_due(&self) -> Option<Nanos> {
         self.under_way.first_key_value().map(|((due, _), _)| *due)
+    }
+
+    /// The direction as data; times count from `now`.
+    #[must_use]
+    pub fn save(&self, now: Nanos) -> ShaperState {
+        let from_now = |time: &Nanos| time.saturating_sub(now);
+        ShaperState {
+            seed: self.seed,
+            number: self.number,
+            fates: self.fates,
+            free_at: from_now(&self.free_at),
+            waiting: self.waiting.iter().map(from_now).collect(),
+            last_due: from_now(&self.last_due),
+            under_way: self.under_way.iter().map(|((due, order), frame)| (from_now(due), *order, crate::switch::Frame(frame.clone()))).collect(),
+            held: self.held.map(|(due, order)| (from_now(&due), order)),
+            entered: self.entered,
+        }
+    }
+
+    /// Becomes what was saved; the faults are set apart.
+    pub fn load(&mut self, state: &ShaperState, now: Nanos) {
+        let from_now = |time: &Nanos| time.saturating_add(now);
+        *self = Self {
+            faults: self.faults,
+            seed: state.seed,
+            number: state.number,
+            fates: state.fates,
+            free_at: from_now(&state.free_at),
+            waiting: state.waiting.iter().map(from_now).collect(),
+            last_due: from_now(&state.last_due),
+            under_way: state.under_way.iter().map(|(due, order, frame)| ((from_now(due), *order), frame.0.clone())).collect(),
+            held: state.held.map(|(due, order)| (from_now(&due), order)),
+            entered: state.entered,
+        };
+    }
+
+    /// Lets all that is under way come so much later: time stood still.
+    pub fn shift(&mut self, by: Nanos) {
+        let state = self.save(0);
+        self.load(&state, by);
     }
 
     fn happens(&self, share: f64, what: u64) -> bool {

@@ -17,4 +17,4 @@ pub mod switch;
 pub use fabric::{Counters, Fabric, PortId};
 pub use gateway::{Forward, Gateway, Rules, Transport};
 pub use impair::{Fates, Impairment};
-pub use switch::{CableFaults, CaptureId, Tap, PortReport, Switch, SwitchError, UplinkId, frame_socket_pair};
+pub use switch::{CableFaults, CaptureId, PortReport, Switch, SwitchError, SwitchState, Tap, UplinkId, frame_socket_pair};

@@ -7,6 +7,8 @@
 //!
 //! Not here: what happens to a frame ([`crate::fabric`], [`crate::gateway`]).
 
+mod freeze;
+
 use std::collections::{HashMap, VecDeque};
 use std::net::Ipv4Addr;
 use std::os::fd::{AsFd, OwnedFd};
@@ -23,6 +25,8 @@ use crate::fabric::{Counters, Fabric, Nanos, PortId};
 use crate::gateway::{Gateway, Rules, Verdict};
 use crate::impair::{Fates, Impairment, Shaper};
 use crate::pcapng;
+
+pub use freeze::{AddressState, Frame, PortState, SettingsState, SwitchState};
 
 /// Longest frame that QEMU sends (its NET_BUFSIZE).
 const FRAME_MAX: usize = 4096 + 65536;
@@ -78,7 +82,8 @@ pub struct PortReport {
 }
 
 /// Faults of a cable, kept by its name, so that they outlive a restart of the machine.
-#[derive(Debug, Clone, Copy, Default, PartialEq)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, serde::Serialize, serde::Deserialize)]
+#[serde(rename_all = "camelCase", default)]
 pub struct CableFaults {
     /// From the machine.
     pub outgoing: Impairment,
@@ -212,6 +217,8 @@ struct State {
     uplinks: HashMap<u32, Uplink>,
     next: u64,
     is_ending: bool,
+    /// While the switch stands still.
+    frozen: Option<freeze::Frozen>,
 }
 
 struct Uplink {
@@ -224,6 +231,8 @@ struct Socket {
     fd: Arc<OwnedFd>,
     role: Role,
     queue: VecDeque<Box<[u8]>>,
+    /// The other end too, to take back what lies unread in it.
+    far: Option<OwnedFd>,
 }
 
 #[derive(Clone, Copy)]
@@ -415,7 +424,7 @@ impl Switch {
         state.next += 1;
         epoll::add(&self.shared.epoll, &fd, epoll::EventData::new_u64(key), epoll::EventFlags::IN)
             .map_err(failed("wait for a socket"))?;
-        state.sockets.insert(key, Socket { fd: Arc::new(fd), role, queue: VecDeque::new() });
+        state.sockets.insert(key, Socket { fd: Arc::new(fd), role, queue: VecDeque::new(), far: None });
         Ok(key)
     }
 
@@ -509,14 +518,10 @@ fn receive(shared: &Shared, state: &mut State, key: u64, buffer: &mut [u8]) -> b
         };
         let frame = &mut buffer[..len];
         match role {
-            Role::Port(port) => {
-                let now = shared.now();
-                tap(shared, state, now, port, true, frame);
-                match state.cables.get_mut(&port) {
-                    Some(cable) if !cable.outgoing.is_clear() => drop(cable.outgoing.push(now, frame)),
-                    _ => enter(shared, state, now, port, frame),
-                }
-            }
+            Role::Port(port) => match &mut state.frozen {
+                Some(frozen) => drop(frozen.hold(port, frame)),
+                None => from_machine(shared, state, shared.now(), port, frame),
+            },
             Role::UplinkGuest(id) => {
                 let State { uplinks, sockets, .. } = &mut *state;
                 let Some(uplink) = uplinks.get_mut(&id) else { continue };
@@ -536,6 +541,15 @@ fn receive(shared: &Shared, state: &mut State, key: u64, buffer: &mut [u8]) -> b
         }
     }
     true
+}
+
+/// A frame comes from a machine.
+fn from_machine(shared: &Shared, state: &mut State, now: Nanos, port: PortId, frame: &[u8]) {
+    tap(shared, state, now, port, true, frame);
+    match state.cables.get_mut(&port) {
+        Some(cable) if !cable.outgoing.is_clear() => drop(cable.outgoing.push(now, frame)),
+        _ => enter(shared, state, now, port, frame),
+    }
 }
 
 /// A frame enters the fabric.
@@ -568,7 +582,7 @@ fn enter(shared: &Shared, state: &mut State, now: Nanos, from: PortId, frame: &[
 
 /// Moves frames that are due, and sets the timer for the next.
 fn move_due(shared: &Shared, state: &mut State) {
-    if state.cables.is_empty() {
+    if state.cables.is_empty() || state.frozen.is_some() {
         return;
     }
     let now = shared.now();
@@ -669,7 +683,9 @@ fn send(shared: &Shared, sockets: &mut HashMap<u64, Socket>, key: u64, frame: &[
 /// Sends what waited for a socket, as far as there is room.
 fn flush(shared: &Shared, state: &mut State, key: u64) {
     let Some(socket) = state.sockets.get_mut(&key) else { return };
-    while let Some(frame) = socket.queue.front() {
+    // What stands still waits for `thaw`.
+    let may_send = state.frozen.is_none() || !matches!(socket.role, Role::Port(_));
+    while let Some(frame) = socket.queue.front().filter(|_| may_send) {
         match rustix::net::send(&*socket.fd, frame, SendFlags::DONTWAIT | SendFlags::NOSIGNAL) {
             Err(Errno::AGAIN | Errno::NOBUFS) => return,
             _ => drop(socket.queue.pop_front()),
