@@ -10,6 +10,9 @@ use std::{env, fmt::Write as _, fs};
 /// Nix system, the compiler's flag, linker's emulation.
 const SYSTEMS: [(&str, &str); 2] = [("x86_64-linux", "-m64"), ("i686-linux", "-m32")];
 
+/// What `textmode.c` needs beyond FLAGS: it runs before there is more than the processor.
+const TEXTMODE: [&str; 5] = ["-march=i686", "-mgeneral-regs-only", "-Wl,--no-warn-rwx-segments", "-Wl,-T,textmode.ld", "textmode.c"];
+
 /// Program and its sources.
 const PROGRAMS: [(&str, &[&str]); 3] = [
     ("init", &["init.c", "rt.c", "net.c", "modules.c"]),
@@ -85,6 +88,8 @@ fn main() {
         }
         text.push_str("    }),\n");
     }
-    text.push_str("];\n");
+    let file = out.join("textmode");
+    compile(&compiler, "-m32", &folder, &TEXTMODE, &file);
+    writeln!(text, "];\nstatic TEXTMODE: &[u8] = include_bytes!({file:?});").expect("text");
     fs::write(out.join("programs.rs"), text).expect("OUT_DIR is writable");
 }

@@ -69,5 +69,7 @@ in
   testDnsmasq = is (machine { services.dnsmasq.enable = true; }).networking.nameservers [ "127.0.0.1" ];
   testSudo = is (has "%wheel ALL=(ALL:ALL) NOPASSWD:SETENV: ALL" (machine { security.sudo.wheelNeedsPassword = false; }).environment.etc.sudoers.text) true;
   testEtcOfPackages = is (lib.any (lib.hasPrefix "tmpfile L? /etc/lynx ") (manifest ({ pkgs, ... }: { environment.systemPackages = [ pkgs.lynx ]; }))) true;
-  testGetty = is ((machine { services.getty.consoles = [ "hvc0" ]; }).systemd.services ? getty-hvc0) true;
+  testGetty = is (machine { services.getty.consoles = [ "hvc0" ]; }).systemd.units."getty@hvc0.service".wantedBy [ "multi-user.target" ];
+  testScreenHasLogin = is ((machine { virtualisation.graphics = true; }).systemd.units ? "getty@tty1.service") true;
+  testNoScreenNoLogin = is ((machine { }).systemd.services ? "getty@") false;
 }

@@ -238,13 +238,16 @@ pub(crate) fn start(
 
     let mut arguments = machine.kernel_params.join(" ");
     arguments.push_str(&format!(" init={}/init", machine.toplevel));
+    let kernel = settings.physical(&boot.kernel)?;
+    let loader = textmode_loader(machine, *platform, &kernel, &dir).map_err(failed(format!("cannot prepare the kernel {}", kernel.display())))?;
     let spec = MachineSpec {
         name: machine.name.clone(),
         platform: *platform,
         accelerator: choice.accelerator,
         memory_mib: machine.memory_mib,
         cores: machine.cores,
-        kernel: settings.physical(&boot.kernel)?,
+        kernel,
+        loader,
         initrd,
         kernel_arguments: arguments.trim_start().to_owned(),
         disks,
@@ -354,6 +357,23 @@ fn disks(settings: &Settings, machine: &Machine, dir: &Path, is_anew: bool) -> R
         disks.push(Disk { serial: serial.into(), path: settings.physical(path)?, access: Access::ReadOnly });
     }
     Ok(disks)
+}
+
+/// Writes what starts the kernel of a machine with a screen, where one is needed: the kernel is an ELF file.
+fn textmode_loader(machine: &Machine, platform: Platform, kernel: &Path, dir: &Path) -> std::io::Result<Option<PathBuf>> {
+    if !machine.graphics || !platform.needs_textmode_loader() {
+        return Ok(None);
+    }
+    let mut head = [0; 32];
+    File::open(kernel)?.read_exact(&mut head)?;
+    if !head.starts_with(b"\x7fELF\x02") {
+        return Ok(None);
+    }
+    let mut entry = [0; 8];
+    entry.copy_from_slice(&head[24..]);
+    let path = dir.join("loader");
+    crate::keys::write_private(&path, &nbv_guest::textmode_loader(u64::from_le_bytes(entry)))?;
+    Ok(Some(path))
 }
 
 /// A random identity for a disk.

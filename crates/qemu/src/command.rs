@@ -33,6 +33,8 @@ pub struct MachineSpec {
     pub cores: u32,
     /// The kernel.
     pub kernel: PathBuf,
+    /// What is started instead, with the kernel in memory beside it.
+    pub loader: Option<PathBuf>,
     /// The initial file system.
     pub initrd: PathBuf,
     /// Words for the kernel beyond the platform's own.
@@ -185,11 +187,11 @@ pub fn command_line(qemu: &Qemu, spec: MachineSpec) -> CommandLine {
     line.flag("-name", escape(&spec.name));
     line.flag("-display", "none");
     if spec.shares.is_empty() {
-        line.flag("-M", platform.machine());
+        line.flag("-M", platform.machine(spec.has_screen));
     } else {
         // Who serves the folders reads and writes the guest's memory.
         line.flag("-object", format!("memory-backend-memfd,id=ram,size={}M,share=on", spec.memory_mib));
-        line.flag("-M", format!("{},memory-backend=ram", platform.machine()));
+        line.flag("-M", format!("{},memory-backend=ram", platform.machine(spec.has_screen)));
     }
     line.flag("-accel", match (spec.accelerator, spec.cores) {
         (Accelerator::Kvm, _) => "kvm".to_owned(),
@@ -199,7 +201,13 @@ pub fn command_line(qemu: &Qemu, spec: MachineSpec) -> CommandLine {
     line.flag("-cpu", platform.cpu(spec.accelerator));
     line.flag("-m", spec.memory_mib.to_string());
     line.flag("-smp", spec.cores.to_string());
-    line.flag("-kernel", spec.kernel);
+    match spec.loader {
+        None => line.flag("-kernel", spec.kernel),
+        Some(loader) => {
+            line.flag("-kernel", loader);
+            line.flag("-device", format!("loader,file={}", escape(&spec.kernel.to_string_lossy())));
+        }
+    }
     line.flag("-initrd", spec.initrd);
     line.flag("-append", format!("{} {}", platform.kernel_arguments(spec.accelerator), spec.kernel_arguments));
     disks(&mut line, spec.disks);
@@ -222,8 +230,15 @@ pub fn command_line(qemu: &Qemu, spec: MachineSpec) -> CommandLine {
     line.flag("-device", "virtserialport,chardev=control,name=nbv.control,bus=ser0.0");
     line.flag("-mon", "chardev=monitor,mode=control");
     if spec.has_screen {
-        line.flag("-device", if platform == Platform::Aarch64 || platform == Platform::Riscv64 { "virtio-gpu-pci" } else { "bochs-display" });
-        line.flag("-device", "virtio-keyboard-pci");
+        // A screen to look at on request ([`crate::screen`]).
+        line.flag("-vnc", "none");
+        if matches!(platform, Platform::X86_64 | Platform::I686) {
+            // The keyboard is the machine type's own. The mouse is in the guest once it loads virtio_input.
+            line.flag("-device", "VGA");
+        } else {
+            line.flag("-device", "virtio-gpu-pci");
+            line.flag("-device", "virtio-keyboard-pci");
+        }
         line.flag("-device", "virtio-tablet-pci");
     }
     if spec.is_resumed {
@@ -303,6 +318,7 @@ mod tests {
             memory_mib: 256,
             cores: 1,
             kernel: "/k".into(),
+            loader: None,
             initrd: "/i".into(),
             kernel_arguments: "init=/nix/store/x/init".into(),
             disks: vec![

@@ -69,9 +69,10 @@ impl Platform {
     }
 
     /// The machine type (`-M`).
-    pub(crate) fn machine(self) -> &'static str {
+    pub(crate) fn machine(self, has_screen: bool) -> &'static str {
         match self {
-            Self::X86_64 if self.has_tsc() => "microvm,pcie=on,rtc=on,pit=off,pic=off",
+            // Microvm has neither a keyboard's controller nor firmware that sets a screen up.
+            Self::X86_64 if self.has_tsc() && !has_screen => "microvm,pcie=on,rtc=on,pit=off,pic=off",
             // For i686 it takes 3.8 s of processor time to /init, pc 4.7 and microvm (which then needs its old timers) 3.9.
             Self::X86_64 | Self::I686 => "q35",
             Self::Aarch64 | Self::Riscv64 => "virt",
@@ -91,6 +92,12 @@ impl Platform {
     /// Whether the console is the serial port, because the kernel has virtio as modules only.
     pub(crate) fn has_serial_console(self) -> bool {
         self == Self::I686
+    }
+
+    /// Whether a screen needs a loader in front of an ELF kernel (`nbv_guest::textmode_loader`).
+    #[must_use]
+    pub fn needs_textmode_loader(self) -> bool {
+        self == Self::X86_64
     }
 
     /// The platform's part of the kernel's command line.

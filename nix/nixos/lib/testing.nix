@@ -82,7 +82,8 @@ let
       (if cfg.machine == null then { } else { machine = cfg.machine; })
       // cfg.nodes
       // {
-        defaults = [ cfg.defaults cfg.extraBaseModules cfg.extraBaseNodeModules ]
+        # As on NixOS: a machine has a screen unless it says otherwise, and root logs in on it without a password.
+        defaults = [ { virtualisation.graphics = lib.mkOverride 1400 true; users.users.root.initialHashedPassword = lib.mkOverride 1400 ""; } cfg.defaults cfg.extraBaseModules cfg.extraBaseNodeModules ]
           ++ lib.optional (cfg.node.pkgs != null) { nixpkgs.pkgs = cfg.node.pkgs; };
       };
   };

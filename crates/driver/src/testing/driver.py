@@ -298,6 +298,8 @@ class BaseMachine:
     def wait_for_unit(self, unit, user=None, timeout=DEFAULT_TIMEOUT):
         def check(last):
             state = self.get_unit_property(unit, "ActiveState", user)
+            if state == "active" and user is None:
+                state = self._settled_state(unit)
             if state == "failed":
                 log = self.execute(f"journalctl -b --no-pager -n 20 -u {shlex.quote(unit)} 2>&1")[1] if user is None else ""
                 raise RequestedAssertionFailed(f'unit "{unit}" of {self.name} reached state "failed"\n{log}'.rstrip())
@@ -311,6 +313,16 @@ class BaseMachine:
 
         with self.nested(f"waiting for unit {unit}" + (f" with user {user}" if user else "")):
             retry(check, timeout=timeout)
+
+    def _settled_state(self, unit):
+        """The state of an active unit, once it is more than that of a process that was begun: a service of type simple is active before its program runs."""
+        while True:
+            show = f'systemctl --no-pager show "{unit}" --property=ActiveState,Type,ActiveEnterTimestampMonotonic && echo "Now=$(cut -d" " -f1 /proc/uptime)"'
+            of = dict(line.split("=", 1) for line in self.execute(show)[1].splitlines() if "=" in line)
+            age = float(of.get("Now", 0)) - int(of.get("ActiveEnterTimestampMonotonic") or 0) / 1e6
+            if of.get("Type") != "simple" or of.get("ActiveState") != "active" or age >= 1:
+                return of.get("ActiveState", "active")
+            time.sleep(1 - max(age, 0))
 
     def start_job(self, jobname, user=None):
         return self.systemctl(f"start {jobname}", user)

@@ -208,37 +208,35 @@ in
   config = mkMerge [
     {
       environment.etc.issue.text = "${cfg.getty.greetingLine}\n${cfg.getty.helpLine}\n";
-      systemd.services = lib.listToAttrs (
-        map (
-          terminal:
-          lib.nameValuePair "getty-${terminal}" {
-            description = "Login on ${terminal}";
-            wantedBy = [ "multi-user.target" ];
-            after = [ "systemd-user-sessions.service" ];
-            restartIfChanged = false;
-            unitConfig.IgnoreOnIsolate = true;
-            serviceConfig = {
-              Type = "idle";
-              ExecStart = lib.concatStringsSep " " (
-                [ "/usr/bin/agetty" "--noclear" "--login-program" "/usr/bin/login" ]
-                ++ lib.optionals (cfg.getty.autologinUser != null) [ "--autologin" cfg.getty.autologinUser ]
-                ++ cfg.getty.extraArgs
-                ++ [ terminal "$TERM" ]
-              );
-              Restart = "always";
-              RestartSec = 0;
-              UtmpIdentifier = terminal;
-              TTYPath = "/dev/${terminal}";
-              TTYReset = true;
-              TTYVHangup = true;
-              StandardInput = "tty";
-              StandardOutput = "tty";
-              SendSIGHUP = true;
-              KillMode = "process";
-              UnsetEnvironment = "LANG LANGUAGE LC_CTYPE LC_NUMERIC LC_TIME LC_COLLATE LC_MONETARY LC_MESSAGES LC_PAPER LC_NAME LC_ADDRESS LC_TELEPHONE LC_MEASUREMENT LC_IDENTIFICATION";
-            };
-          }
-        ) cfg.getty.consoles
+      systemd.services."getty@" = mkIf (cfg.getty.consoles != [ ] || cfg.logind.enable) {
+        description = "Login on %I";
+        aliases = [ "autovt@.service" ];
+        after = [ "systemd-user-sessions.service" ];
+        restartIfChanged = false;
+        unitConfig.IgnoreOnIsolate = true;
+        serviceConfig = {
+          Type = "idle";
+          ExecStart = lib.concatStringsSep " " (
+            [ "/usr/bin/agetty" "--noclear" "--login-program" "/usr/bin/login" ]
+            ++ lib.optionals (cfg.getty.autologinUser != null) [ "--autologin" cfg.getty.autologinUser ]
+            ++ cfg.getty.extraArgs
+            ++ [ "%I" "$TERM" ]
+          );
+          Restart = "always";
+          RestartSec = 0;
+          UtmpIdentifier = "%I";
+          TTYPath = "/dev/%I";
+          TTYReset = true;
+          TTYVHangup = true;
+          StandardInput = "tty";
+          StandardOutput = "tty";
+          SendSIGHUP = true;
+          KillMode = "process";
+          UnsetEnvironment = "LANG LANGUAGE LC_CTYPE LC_NUMERIC LC_TIME LC_COLLATE LC_MONETARY LC_MESSAGES LC_PAPER LC_NAME LC_ADDRESS LC_TELEPHONE LC_MEASUREMENT LC_IDENTIFICATION";
+        };
+      };
+      systemd.units = lib.listToAttrs (
+        map (terminal: lib.nameValuePair "getty@${terminal}.service" { wantedBy = [ "multi-user.target" ]; }) cfg.getty.consoles
       );
     }
 
