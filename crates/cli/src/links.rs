@@ -1,4 +1,4 @@
-//! Commands on the links of a running network: `link`, `partition`, `capture`.
+//! Commands on the links of a running network: `link`, `block`, `unblock`, `partition`, `capture`.
 
 use std::ffi::OsString;
 use std::io::Write;
@@ -21,7 +21,7 @@ struct Words {
     segment: Option<u32>,
 }
 
-/// Does what `link`, `partition` or `capture` asks.
+/// Does what the command asks.
 pub(crate) fn act(name: &'static str, words: Vec<OsString>) -> Exit {
     let words = match read(name, words) {
         Ok(Some(words)) => words,
@@ -37,19 +37,13 @@ pub(crate) fn act(name: &'static str, words: Vec<OsString>) -> Exit {
     };
     let done = match (name, words.words.first()) {
         ("link", None) => found.status().map(|status| {
-            let mut text = String::from("LINK  SEGMENT  FROM  TO  DROPPED\n");
-            for machine in &status.machines {
-                for link in &machine.links {
-                    let (from, to) = (link.received_frames, link.sent_frames);
-                    text.push_str(&format!("{}:{}  {}  {from}  {to}  {}\n", machine.name, link.name, link.segment, link.dropped_frames));
-                }
-            }
-            let _closed = std::io::stdout().write_all(text.as_bytes());
+            let _closed = std::io::stdout().write_all(status.links_text().as_bytes());
         }),
         ("link", Some(word)) => {
             let (machine, interface) = word.split_once(':').map_or((word.as_str(), None), |(machine, name)| (machine, Some(name.to_owned())));
             found.change_link(machine, Change { interface, ..words.change })
         }
+        ("block" | "unblock", word) => found.set_link(word.map_or("", String::as_str), name == "unblock"),
         ("partition", _) => {
             let group = |word: &String| word.split(',').filter(|name| !name.is_empty()).map(str::to_owned).collect();
             found.partition(if words.heal { Vec::new() } else { words.words.iter().map(group).collect() })
@@ -97,6 +91,7 @@ fn read(name: &str, words: Vec<OsString>) -> Result<Option<Words>, String> {
     match name {
         "link" if !read.words.is_empty() != is_change => Err("`link` needs a machine and what to change, or neither".into()),
         "partition" if read.heal != read.words.is_empty() || read.words.len() == 1 => Err("`partition` needs two groups or more, or --heal".into()),
+        "block" | "unblock" if read.words.is_empty() => Err(format!("`{name}` needs the name of a machine")),
         "capture" if read.words.is_empty() => Err("`capture` needs a file, or - for standard output".into()),
         _ => Ok(Some(read)),
     }
@@ -117,6 +112,7 @@ mod tests {
         assert_eq!(read.change.values, [("delay".into(), "50ms".into()), ("loss".into(), "1%".into())]);
         assert!(words("link", "").is_ok() && words("link", "a").is_err() && words("link", "--cut").is_err());
         assert!(words("partition", "a,b").is_err() && words("partition", "a,b c").is_ok() && words("partition", "--heal").is_ok());
+        assert!(words("block", "").is_err() && words("unblock", "a").is_ok() && words("block", "a b").is_err());
         assert!(words("capture", "").is_err() && words("capture", "- --segment 1").is_ok());
     }
 }

@@ -72,7 +72,7 @@ fn dispatch(words: Vec<OsString>) -> Exit {
                 "test" => test::test(words),
                 "doctor" => running::doctor(&words),
                 "options" => options::show(&words),
-                "link" | "partition" | "capture" => links::act(name, words),
+                "link" | "block" | "unblock" | "partition" | "capture" => links::act(name, words),
                 name => running::act(name, words),
             };
         }

@@ -1,15 +1,18 @@
 //! Commands on a running network: the words of `internal-run`, `ssh`, `shell`, `logs`, `status`, `stop`, `doctor`.
 
 use std::ffi::OsString;
-use std::io::Write;
+use std::io::{IsTerminal, Write};
 use std::path::{Path, PathBuf};
 
 use lexopt::prelude::*;
-use nbv_driver::{Found, Host, Parsed, RunOptions};
+use nbv_driver::{ClientError, Found, Host, Parsed, RunOptions, Traffic};
 
 use crate::build::{fail, fail_with};
 use crate::exit::Exit;
 use crate::help;
+
+/// How often `status --watch` looks.
+const WATCH_EVERY: std::time::Duration = std::time::Duration::from_secs(1);
 
 /// Runs a result; the words are the runner's, with `--result DIR`.
 pub(crate) fn run(words: Vec<OsString>) -> Exit {
@@ -47,6 +50,7 @@ struct Words {
     command: Vec<OsString>,
     json: bool,
     follow: bool,
+    watch: bool,
 }
 
 /// The running network that a command means, and the host.
@@ -82,6 +86,10 @@ pub(crate) fn act(name: &'static str, words: Vec<OsString>) -> Exit {
         }
         "logs" => found.logs(&machine, words.follow, &mut out).map(|()| 0),
         "stop" => found.stop(Some(machine.as_str()).filter(|machine| !machine.is_empty())).map(|()| 0),
+        _ if words.watch => {
+            drop(out);
+            watch(&found, words.json)
+        }
         _ => found.status().map(|status| {
             let text = if words.json { serde_json::to_string_pretty(&status).unwrap_or_default() + "\n" } else { status.to_text() };
             let _closed = out.write_all(text.as_bytes());
@@ -91,6 +99,37 @@ pub(crate) fn act(name: &'static str, words: Vec<OsString>) -> Exit {
     match done {
         Ok(code) => Exit::Passed(code),
         Err(error) => fail_with(&error, Exit::Input),
+    }
+}
+
+/// Shows the network and its traffic every second until it ends or nobody reads: on a terminal in place, else a line each time.
+fn watch(found: &Found, json: bool) -> Result<u8, ClientError> {
+    let mut out = std::io::stdout();
+    let is_terminal = out.is_terminal();
+    let mut before = found.status()?;
+    if is_terminal && !json {
+        let _closed = out.write_all(b"\x1b[2J");
+    }
+    loop {
+        std::thread::sleep(WATCH_EVERY);
+        let Ok(status) = found.status() else {
+            // It has ended, which is no failure.
+            return Ok(0);
+        };
+        let traffic = Traffic::between(&before, &status);
+        let text = match (json, is_terminal) {
+            (true, _) => serde_json::to_string(&status).unwrap_or_default() + "\n",
+            (false, false) => format!("{:.0} s  {}\n", status.uptime, traffic.to_line()),
+            // From the upper left corner, each line to its end, and what is left below goes.
+            (false, true) => {
+                let page = format!("{}\n{}", status.to_text(), traffic.to_text());
+                format!("\x1b[H{}\x1b[J", page.replace('\n', "\x1b[K\n"))
+            }
+        };
+        if out.write_all(text.as_bytes()).and_then(|()| out.flush()).is_err() {
+            return Ok(0);
+        }
+        before = status;
     }
 }
 
@@ -116,6 +155,7 @@ fn read(name: &str, words: Vec<OsString>) -> Result<Option<Words>, String> {
             Short('h') | Long("help") => return Ok(None),
             Long("state-dir") => read.state_dir = Some(parser.value().map_err(|error| error.to_string())?.into()),
             Long("json") if name == "status" => read.json = true,
+            Long("watch") if name == "status" => read.watch = true,
             Short('f') | Long("follow") if name == "logs" => read.follow = true,
             Value(word) if read.machine.is_none() && name != "status" => {
                 read.machine = Some(word.to_string_lossy().into_owned());

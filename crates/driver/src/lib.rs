@@ -30,6 +30,7 @@ mod ssh;
 pub mod state;
 pub mod status;
 pub mod testing;
+pub mod watch;
 
 pub use client::{ClientError, Found};
 pub use event::{Event, Kind, MachineId, Phase};
@@ -38,4 +39,5 @@ pub use network::{Network, Reboots};
 pub use options::{HELP, Parsed, RunOptions, UsageError};
 pub use run::{RunError, prepare, run};
 pub use status::Status;
+pub use watch::Traffic;
 pub use testing::{TestOptions, TestReport, check_script, junit, run_test};

@@ -174,7 +174,7 @@ pub(crate) struct Running {
     pub(crate) monitor: Arc<Qmp>,
     pub(crate) guest: Arc<Guest>,
     pub(crate) console: Arc<UnixStream>,
-    pub(crate) ports: Vec<PortId>,
+    ports: Vec<PortId>,
     uplink: UplinkId,
 }
 
@@ -273,7 +273,7 @@ pub(crate) fn start(
         switch.remove_uplink(uplink);
     };
     for (interface, ours) in cables {
-        match switch.add_port(interface.segment, &format!("{}/{}", machine.name, interface.name), ours) {
+        match switch.add_port(interface.segment, &crate::link::port_name(machine, &interface.name), ours) {
             Ok(port) => ports.push(port),
             Err(error) => {
                 unplug(&ports);

@@ -76,7 +76,6 @@ pub struct View {
     pub(crate) guest: Option<Arc<Guest>>,
     pub(crate) monitor: Option<Arc<nbv_qemu::Qmp>>,
     pub(crate) console: Option<Arc<std::os::unix::net::UnixStream>>,
-    pub(crate) ports: Vec<nbv_switch::PortId>,
 }
 
 struct Table {
@@ -110,8 +109,13 @@ impl Network {
     /// No threads left.
     pub fn new(settings: Settings) -> std::io::Result<Self> {
         let switch = Arc::new(Switch::start().map_err(std::io::Error::other)?);
+        for machine in &settings.plan.machines {
+            for (own, faults) in machine.interfaces.iter().filter_map(|own| Some((own, own.faults?))) {
+                switch.set_faults(&crate::link::port_name(machine, &own.name), faults, false);
+            }
+        }
         let (inputs, queue) = sync_channel(QUEUE);
-        let off = View { phase: Phase::Off, ready_after: None, failure: None, pid: None, starts: 0, guest: None, monitor: None, console: None, ports: Vec::new() };
+        let off = View { phase: Phase::Off, ready_after: None, failure: None, pid: None, starts: 0, guest: None, monitor: None, console: None };
         let table = Mutex::new(Table { views: vec![off; settings.plan.machines.len()] });
         let shared = Arc::new(Shared { settings, table, changed: Condvar::new(), resume: Mutex::new(None), programs: RwLock::new(()), was_used: AtomicBool::new(false), inputs });
         let states = shared.settings.plan.machines.iter().map(|_| State::default()).collect();
@@ -431,7 +435,6 @@ impl Dispatcher {
                 guest: Some(Arc::clone(&running.guest)),
                 monitor: Some(Arc::clone(&running.monitor)),
                 console: Some(Arc::clone(&running.console)),
-                ports: running.ports.clone(),
             };
         });
         self.states[id.0] = State { running: Some(running), started: Some(started), reboots: Some(reboots), restarts, was_resumed: resume.is_some(), ..State::default() };
@@ -592,7 +595,6 @@ impl Dispatcher {
             view.guest = None;
             view.monitor = None;
             view.console = None;
-            view.ports.clear();
         });
         if let Some(reason) = failure {
             self.emit(id, Kind::Phase(Phase::Failed));

@@ -10,6 +10,7 @@ use std::time::Duration;
 
 use crate::event::{MachineId, Phase};
 use crate::guest::Exec;
+use crate::link;
 use crate::network::Network;
 use crate::protocol::{Reply, Request};
 use crate::session;
@@ -68,21 +69,15 @@ fn answer(network: &Network, stream: &UnixStream, on_stop_all: &(dyn Fn() + Send
             }
         }
         Request::SetLink { machine, change } => {
-            crate::link::change(network, find(network, &machine)?, &change)?;
+            link::change(network, find(network, &machine)?, &change)?;
             Ok(Reply::Done)
         }
         Request::Partition { groups } => {
-            let named = |word: &String| find(network, word).map(|id| network.machine(id).name.clone());
-            let groups = groups.iter().map(|group| group.iter().map(named).collect()).collect::<Result<Vec<Vec<String>>, String>>()?;
-            network.switch().partition(&groups);
+            link::partition(network, &groups)?;
             Ok(Reply::Done)
         }
         Request::Capture { machine, segment } => {
-            let tap = match (machine, segment) {
-                (Some(word), _) => nbv_switch::Tap::Machine(network.machine(find(network, &word)?).name.clone()),
-                (None, Some(segment)) => nbv_switch::Tap::Segment(segment),
-                (None, None) => nbv_switch::Tap::All,
-            };
+            let tap = link::tap(network, machine.as_deref(), segment)?;
             let out = lines.take_fds().pop().ok_or("the request brings no descriptor")?;
             let id = network.switch().capture(tap, std::fs::File::from(out)).map_err(|error| error.to_string())?;
             // The caller says nothing more; its end is the capture's.
@@ -91,8 +86,7 @@ fn answer(network: &Network, stream: &UnixStream, on_stop_all: &(dyn Fn() + Send
             Ok(Reply::Done)
         }
         Request::Link { machine, up } => {
-            let id = find(network, &machine)?;
-            network.view(id).ports.iter().for_each(|port| network.switch().set_link(*port, up));
+            link::set_up(network, find(network, &machine)?, up);
             Ok(Reply::Done)
         }
         Request::Exec { machine, argv, env, terminal } => {
@@ -116,8 +110,5 @@ fn run(network: &Network, id: MachineId, exec: Exec, lines: &mut LineStream<'_>)
 }
 
 fn find(network: &Network, word: &str) -> Result<MachineId, String> {
-    network.find(word).ok_or_else(|| {
-        let names: Vec<&str> = network.machines().map(|(_, machine)| machine.name.as_str()).collect();
-        format!("no machine `{word}` runs in this network; there are: {}", names.join(", "))
-    })
+    network.find(word).ok_or_else(|| link::no_machine(network, word))
 }

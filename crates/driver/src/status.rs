@@ -2,9 +2,11 @@
 
 use serde::{Deserialize, Serialize};
 
-use nbv_plan::{ForwardFrom, Protocol};
+use nbv_plan::{ForwardFrom, LinkFaults, Protocol};
+use nbv_switch::{Fates, Flow, Tap};
 
 use crate::event::Phase;
+use crate::link;
 use crate::network::Network;
 
 /// A running network.
@@ -15,8 +17,17 @@ pub struct Status {
     pub state_dir: String,
     /// The runner's process.
     pub runner: u32,
+    /// Seconds that it has run: the difference of two tells over what time their counters differ.
+    #[serde(default)]
+    pub uptime: f64,
     /// Its machines in the plan's order.
     pub machines: Vec<MachineStatus>,
+    /// Groups of machines between which nothing passes.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub partition: Vec<Vec<String>>,
+    /// What is captured: `machine NAME`, `segment N`, `all`.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub captures: Vec<String>,
 }
 
 /// One machine.
@@ -57,18 +68,24 @@ pub struct LinkStatus {
     pub name: String,
     /// The segment.
     pub segment: u32,
-    /// Whether the link is up.
+    /// Whether the link is up: not, when the machine is blocked.
     pub is_up: bool,
-    /// Frames and bytes from and to the machine.
-    pub received_frames: u64,
-    /// Bytes from the machine.
-    pub received_bytes: u64,
-    /// Frames to the machine.
-    pub sent_frames: u64,
-    /// Bytes to the machine.
-    pub sent_bytes: u64,
-    /// Frames dropped.
-    pub dropped_frames: u64,
+    /// What the machine sent. Counters begin with the network, not with the machine's start.
+    pub from_machine: Flow,
+    /// What it was given.
+    pub to_machine: Flow,
+    /// Frames that wait for the machine to take them.
+    #[serde(default)]
+    pub waiting: usize,
+    /// Faults of the link, if it has any.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub faults: Option<LinkFaults>,
+    /// What the faults did to frames from the machine, beyond dropping them.
+    #[serde(default)]
+    pub from_fates: Fates,
+    /// What they did to frames to the machine.
+    #[serde(default)]
+    pub to_fates: Fates,
 }
 
 /// The addresses of a machine without their prefix lengths.
@@ -103,17 +120,22 @@ impl Status {
                     names.push(name);
                 }
             }
-            let own = ports.iter().filter(|port| view.ports.contains(&port.id));
-            let links = own.map(|port| LinkStatus {
-                name: port.name.rsplit('/').next().unwrap_or_default().to_owned(),
-                segment: port.segment,
-                is_up: port.is_up,
-                received_frames: port.counters.received_frames,
-                received_bytes: port.counters.received_bytes,
-                sent_frames: port.counters.sent_frames,
-                sent_bytes: port.counters.sent_bytes,
-                dropped_frames: port.counters.dropped_frames,
-            });
+            let link = |own: &nbv_plan::Interface| {
+                let name = link::port_name(machine, &own.name);
+                // Before its first start a machine has no port.
+                let port = ports.iter().find(|port| port.name == name);
+                LinkStatus {
+                    name: own.name.clone(),
+                    segment: own.segment,
+                    is_up: network.switch().is_up(&name),
+                    from_machine: port.map(|port| port.counters.from_machine).unwrap_or_default(),
+                    to_machine: port.map(|port| port.counters.to_machine).unwrap_or_default(),
+                    waiting: port.map_or(0, |port| port.waiting),
+                    faults: Some(network.switch().faults(&name)).filter(|faults| !faults.is_none()),
+                    from_fates: port.map(|port| port.outgoing).unwrap_or_default(),
+                    to_fates: port.map(|port| port.incoming).unwrap_or_default(),
+                }
+            };
             MachineStatus {
                 names,
                 phase: view.phase,
@@ -125,13 +147,16 @@ impl Status {
                 pid: view.pid,
                 forwards: machine.forward_ports.iter().map(describe).collect(),
                 closed: closed_ports(machine),
-                links: links.collect(),
+                links: machine.interfaces.iter().map(link).collect(),
                 name: machine.name.clone(),
             }
         };
         Self {
             state_dir: network.settings().state_dir.display().to_string(),
             runner: std::process::id(),
+            uptime: network.switch().uptime().as_secs_f64(),
+            partition: network.switch().groups(),
+            captures: network.switch().captures().iter().map(of_tap).collect(),
             machines: network.machines().map(machine).collect(),
         }
     }
@@ -159,11 +184,69 @@ impl Status {
                 text.push_str(&format!("{line}\n"));
             }
         }
+        self.faults().iter().for_each(|line| text.push_str(&format!("{line}\n")));
         text
+    }
+
+    /// A table of the links with what passed since the network's start and what was dropped and why.
+    #[must_use]
+    pub fn links_text(&self) -> String {
+        let mut rows = vec![["LINK", "SEGMENT", "STATE", "FROM", "TO", "DROPPED", "FAULTS"].map(str::to_owned)];
+        for (machine, link) in self.machines.iter().flat_map(|machine| machine.links.iter().map(move |link| (machine, link))) {
+            let flow = |flow: &Flow| format!("{} frames, {} B", flow.frames, flow.bytes);
+            let mut drops = Vec::new();
+            for ((reason, from), (_, to)) in link.from_machine.dropped.by_reason().iter().zip(link.to_machine.dropped.by_reason()) {
+                match from + to {
+                    0 => {}
+                    count => drops.push(format!("{count} {reason}")),
+                }
+            }
+            let or_dash = |text: String| if text.is_empty() { "-".to_owned() } else { text };
+            rows.push([
+                format!("{}:{}", machine.name, link.name),
+                link.segment.to_string(),
+                if link.is_up { "up" } else { "blocked" }.to_owned(),
+                flow(&link.from_machine),
+                flow(&link.to_machine),
+                or_dash(drops.join(", ")),
+                or_dash(link.faults.as_ref().map(link::describe_both).unwrap_or_default()),
+            ]);
+        }
+        table(&rows)
+    }
+
+    /// A line for each link with faults and each blocked machine, then the partition and the captures.
+    #[must_use]
+    pub fn faults(&self) -> Vec<String> {
+        let mut lines = Vec::new();
+        for machine in &self.machines {
+            if !machine.links.is_empty() && machine.links.iter().all(|link| !link.is_up) {
+                lines.push(format!("{} is blocked: nothing passes its links", machine.name));
+            }
+            for link in &machine.links {
+                if let Some(faults) = &link.faults {
+                    lines.push(format!("link {}:{} has faults: {}", machine.name, link.name, link::describe_both(faults)));
+                }
+            }
+        }
+        if !self.partition.is_empty() {
+            let groups: Vec<String> = self.partition.iter().map(|group| group.join(",")).collect();
+            lines.push(format!("partition: nothing passes between {}", groups.join(" and ")));
+        }
+        lines.extend(self.captures.iter().map(|what| format!("captured: {what}")));
+        lines
     }
 }
 
-fn describe(forward: &nbv_plan::ForwardPort) -> String {
+fn of_tap(tap: &Tap) -> String {
+    match tap {
+        Tap::Machine(name) => format!("machine {name}"),
+        Tap::Segment(number) => format!("segment {number}"),
+        Tap::All => "all".into(),
+    }
+}
+
+pub(crate) fn describe(forward: &nbv_plan::ForwardPort) -> String {
     let protocol = match forward.proto {
         Protocol::Tcp => "tcp",
         Protocol::Udp => "udp",
@@ -178,7 +261,7 @@ fn describe(forward: &nbv_plan::ForwardPort) -> String {
     }
 }
 
-fn table<const N: usize>(rows: &[[String; N]]) -> String {
+pub(crate) fn table<const N: usize>(rows: &[[String; N]]) -> String {
     let widths: Vec<usize> = (0..N).map(|column| rows.iter().map(|row| row[column].chars().count()).max().unwrap_or(0)).collect();
     let mut text = String::new();
     for row in rows {

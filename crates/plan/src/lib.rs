@@ -6,7 +6,11 @@
 //!
 //! Not here: how a plan is made, how it is run.
 
+mod link;
+
 use serde::{Deserialize, Serialize};
+
+pub use link::{Impairment, LinkFaults};
 
 /// The version of the format that this crate reads and writes.
 pub const VERSION: u32 = 1;
@@ -94,6 +98,9 @@ pub struct Interface {
     pub mac: String,
     /// Addresses with prefix length: `192.168.1.2/24`, `2001:db8:1::2/64`.
     pub addresses: Vec<String>,
+    /// `virtualisation.links`: what the link does to frames from the start.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub faults: Option<LinkFaults>,
 }
 
 /// A forwarded port.

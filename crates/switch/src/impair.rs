@@ -7,69 +7,32 @@
 
 use std::collections::BTreeMap;
 
+use nbv_plan::Impairment;
 use serde::{Deserialize, Serialize};
 
-use crate::fabric::Nanos;
+use crate::fabric::{Nanos, Reason};
 
 /// How long a reordered frame waits at most for the one that overtakes it.
 const REORDER_MAX: Nanos = 50_000_000;
 /// Frames that wait for their turn on the wire when no queue length is given.
 pub const QUEUE_DEFAULT: u32 = 1000;
-/// Frames that may be under way at once; more are dropped, so that a long delay cannot take all memory.
+/// Frames that may be under way at once in one direction; more are dropped, so that a long delay cannot take all memory.
 const UNDER_WAY_MAX: usize = 65_536;
+/// Their bytes: 1 Gbit/s for half a second.
+const UNDER_WAY_BYTES_MAX: usize = 64 << 20;
 /// Ethernet header; the MTU counts what follows it.
 const HEADER_LEN: usize = 14;
 
-/// Faults of one direction. The default has none.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase", deny_unknown_fields, default)]
-pub struct Impairment {
-    /// Time under way, microseconds.
-    pub delay_us: u64,
-    /// The delay varies by up to this much both ways (evenly spread), microseconds; the order of frames stays.
-    pub jitter_us: u64,
-    /// Share of frames that are lost, 0 to 1.
-    pub loss: f64,
-    /// Share of frames that come twice, 0 to 1.
-    pub duplicate: f64,
-    /// Share of frames that are overtaken by the next one, 0 to 1.
-    pub reorder: f64,
-    /// Share of frames with a wrong bit behind the Ethernet header, 0 to 1.
-    pub corrupt: f64,
-    /// Bits per second, counted over whole frames; 0: no limit.
-    pub rate: u64,
-    /// Frames that may wait for the rate; 0: [`QUEUE_DEFAULT`].
-    pub queue: u32,
-    /// Longest payload of a frame, bytes; longer frames are dropped; 0: no limit.
-    pub mtu: u32,
-    /// Nothing passes.
-    pub cut: bool,
-}
-
-impl Impairment {
-    /// Whether frames pass untouched.
-    #[must_use]
-    pub fn is_none(&self) -> bool {
-        *self == Self { queue: self.queue, ..Self::default() }
-    }
-}
-
-/// What became of frames.
+/// What became of frames that were passed on.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", default)]
 pub struct Fates {
-    /// Lost by chance or by a cut.
-    pub lost: u64,
     /// Came twice.
     pub duplicated: u64,
     /// Were overtaken.
     pub reordered: u64,
     /// Got a wrong bit.
     pub corrupted: u64,
-    /// Found no room in the queue.
-    pub overflowed: u64,
-    /// Were longer than the MTU.
-    pub oversized: u64,
 }
 
 /// One direction of a cable as data; times in nanoseconds from some moment.
@@ -83,7 +46,7 @@ pub struct ShaperState {
     waiting: Vec<Nanos>,
     last_due: Nanos,
     /// (due, order of entry, frame).
-    pub(crate) under_way: Vec<(Nanos, u64, crate::switch::Frame)>,
+    pub(crate) under_way: Vec<(Nanos, u64, crate::freeze::Frame)>,
     held: Option<(Nanos, u64)>,
     entered: u64,
 }
@@ -103,6 +66,7 @@ pub struct Shaper {
     last_due: Nanos,
     /// Frames under way by (due, order of entry).
     under_way: BTreeMap<(Nanos, u64), Box<[u8]>>,
+    under_way_bytes: usize,
     /// The frame that waits to be overtaken.
     held: Option<(Nanos, u64)>,
     entered: u64,
@@ -144,18 +108,30 @@ impl Shaper {
         self.fates
     }
 
-    /// A frame enters. False when it was dropped.
-    pub fn push(&mut self, now: Nanos, frame: &[u8]) -> bool {
+    /// Forgets the frames that are under way.
+    pub fn clear(&mut self) {
+        self.under_way.clear();
+        self.under_way_bytes = 0;
+        self.waiting.clear();
+        (self.held, self.free_at, self.last_due) = (None, 0, 0);
+    }
+
+    /// A frame enters.
+    ///
+    /// # Errors
+    /// It was dropped; why.
+    pub fn push(&mut self, now: Nanos, frame: &[u8]) -> Result<(), Reason> {
         let faults = self.faults;
         self.number += 1;
         let tag = if frame.get(12..14) == Some(&[0x81, 0]) { 4 } else { 0 };
         if faults.mtu > 0 && frame.len().saturating_sub(HEADER_LEN + tag) > faults.mtu as usize {
-            self.fates.oversized += 1;
-            return false;
+            return Err(Reason::Oversized);
         }
-        if faults.cut || self.happens(faults.loss, 1) {
-            self.fates.lost += 1;
-            return false;
+        if faults.cut {
+            return Err(Reason::Down);
+        }
+        if self.happens(faults.loss, 1) {
+            return Err(Reason::Lost);
         }
         let mut frame: Box<[u8]> = frame.into();
         if frame.len() > HEADER_LEN && self.happens(faults.corrupt, 2) {
@@ -166,13 +142,13 @@ impl Shaper {
         }
         let is_twice = self.happens(faults.duplicate, 4);
         let is_overtaken = self.held.is_none() && self.happens(faults.reorder, 5);
-        if is_twice && self.enter(now, frame.clone(), false) {
+        if is_twice && self.enter(now, frame.clone(), false).is_ok() {
             self.fates.duplicated += 1;
         }
         self.enter(now, frame, is_overtaken)
     }
 
-    fn enter(&mut self, now: Nanos, frame: Box<[u8]>, is_overtaken: bool) -> bool {
+    fn enter(&mut self, now: Nanos, frame: Box<[u8]>, is_overtaken: bool) -> Result<(), Reason> {
         let faults = self.faults;
         let mut sent_at = now;
         if faults.rate > 0 {
@@ -181,18 +157,17 @@ impl Shaper {
             }
             let room = if faults.queue == 0 { QUEUE_DEFAULT } else { faults.queue };
             if self.waiting.len() >= room as usize {
-                self.fates.overflowed += 1;
-                return false;
+                return Err(Reason::Overflowed);
             }
             let took = u128::from(frame.len() as u64) * 8 * 1_000_000_000 / u128::from(faults.rate);
             sent_at = self.free_at.max(now).saturating_add(u64::try_from(took).unwrap_or(u64::MAX));
             self.free_at = sent_at;
             self.waiting.push_back(sent_at);
         }
-        if self.under_way.len() >= UNDER_WAY_MAX {
-            self.fates.overflowed += 1;
-            return false;
+        if self.under_way.len() >= UNDER_WAY_MAX || self.under_way_bytes + frame.len() > UNDER_WAY_BYTES_MAX {
+            return Err(Reason::Overflowed);
         }
+        self.under_way_bytes += frame.len();
         let jitter = faults.jitter_us * 1000;
         let spread = if jitter == 0 { 0 } else { self.chance(6) % (2 * jitter + 1) };
         let late = (faults.delay_us * 1000 + spread).saturating_sub(jitter);
@@ -216,7 +191,7 @@ impl Shaper {
             self.entered += 1;
             self.under_way.insert((held.0.min(due), self.entered), frame);
         }
-        true
+        Ok(())
     }
 
     /// The next frame that is due.
@@ -228,7 +203,9 @@ impl Shaper {
         if self.held == Some(*entry.key()) {
             self.held = None;
         }
-        Some(entry.remove())
+        let frame = entry.remove();
+        self.under_way_bytes -= frame.len();
+        Some(frame)
     }
 
     /// When the next frame is due.
@@ -248,7 +225,7 @@ impl Shaper {
             free_at: from_now(&self.free_at),
             waiting: self.waiting.iter().map(from_now).collect(),
             last_due: from_now(&self.last_due),
-            under_way: self.under_way.iter().map(|((due, order), frame)| (from_now(due), *order, crate::switch::Frame(frame.clone()))).collect(),
+            under_way: self.under_way.iter().map(|((due, order), frame)| (from_now(due), *order, crate::freeze::Frame(frame.clone()))).collect(),
             held: self.held.map(|(due, order)| (from_now(&due), order)),
             entered: self.entered,
         }
@@ -265,6 +242,7 @@ impl Shaper {
             free_at: from_now(&state.free_at),
             waiting: state.waiting.iter().map(from_now).collect(),
             last_due: from_now(&state.last_due),
+            under_way_bytes: state.under_way.iter().map(|(.., frame)| frame.0.len()).sum(),
             under_way: state.under_way.iter().map(|(due, order, frame)| ((from_now(due), *order), frame.0.clone())).collect(),
             held: state.held.map(|(due, order)| (from_now(&due), order)),
             entered: state.entered,
@@ -322,7 +300,7 @@ mod tests {
     #[test]
     fn a_delay_is_kept_to_the_nanosecond() {
         let mut it = shaper(Impairment { delay_us: 50_000, ..Impairment::default() });
-        assert!(it.push(3, &frame(1, 60)));
+        it.push(3, &frame(1, 60)).unwrap();
         assert_eq!(it.pop(50 * MS + 2), None);
         assert!(it.pop(50 * MS + 3).is_some());
         assert!(!it.is_clear() && it.next_due().is_none());
@@ -332,7 +310,7 @@ mod tests {
     fn jitter_stays_in_its_bounds_and_keeps_the_order() {
         let mut it = shaper(Impairment { delay_us: 10_000, jitter_us: 4_000, ..Impairment::default() });
         for n in 0..500 {
-            it.push(u64::from(n) * 20 * MS, &frame(n, 60));
+            it.push(u64::from(n) * 20 * MS, &frame(n, 60)).unwrap();
         }
         let out = drain(&mut it);
         let late: Vec<u64> = out.iter().map(|(due, n)| due - u64::from(*n) * 20 * MS).collect();
@@ -347,28 +325,26 @@ mod tests {
         let run = |seed| {
             let mut it = Shaper::new(seed);
             it.set(faults);
-            for n in 0..20_000 {
-                it.push(0, &frame(n, 60));
-            }
-            (it.fates(), drain(&mut it))
+            let lost = (0..20_000).filter(|n| it.push(0, &frame(*n, 60)).is_err()).count();
+            (lost, it.fates(), drain(&mut it))
         };
-        let (fates, frames) = run(1);
-        assert!((1800..2200).contains(&fates.lost), "{fates:?}");
+        let (lost, fates, frames) = run(1);
+        assert!((1800..2200).contains(&lost), "{lost}");
         assert!((780..1020).contains(&fates.duplicated), "{fates:?}");
         assert!((290..430).contains(&fates.corrupted), "{fates:?}");
-        assert_eq!(run(1), (fates, frames));
-        assert_ne!(run(2).0, fates);
+        assert_eq!(run(1), (lost, fates, frames));
+        assert_ne!(run(2).1, fates);
     }
 
     #[test]
     fn a_rate_spaces_frames_and_a_full_queue_drops() {
         // 1000 bytes at 8 Mbit/s: one millisecond each.
         let mut it = shaper(Impairment { rate: 8_000_000, queue: 10, ..Impairment::default() });
-        let taken = (0..20).filter(|n| it.push(0, &frame(*n, 1000))).count();
-        assert_eq!((taken, it.fates().overflowed), (10, 10));
+        let pushed: Vec<Result<(), Reason>> = (0..20).map(|n| it.push(0, &frame(n, 1000))).collect();
+        assert!(pushed[..10].iter().all(Result::is_ok) && pushed[10..].iter().all(|one| *one == Err(Reason::Overflowed)));
         let due: Vec<u64> = drain(&mut it).iter().map(|(due, _)| due / MS).collect();
         assert_eq!(due, (1..=10).collect::<Vec<_>>());
-        assert!(it.push(20 * MS, &frame(0, 1000)));
+        it.push(20 * MS, &frame(0, 1000)).unwrap();
         assert_eq!(it.next_due(), Some(21 * MS));
     }
 
@@ -376,7 +352,7 @@ mod tests {
     fn a_reordered_frame_comes_right_after_the_next_and_not_never() {
         let mut it = shaper(Impairment { reorder: 1.0, delay_us: 1000, ..Impairment::default() });
         for n in 0..3 {
-            it.push(u64::from(n) * MS, &frame(n, 60));
+            it.push(u64::from(n) * MS, &frame(n, 60)).unwrap();
         }
         assert_eq!(drain(&mut it), [(2 * MS, 1), (2 * MS, 0), (53 * MS, 2)]);
         assert_eq!(it.fates().reordered, 2);
@@ -385,16 +361,24 @@ mod tests {
     #[test]
     fn a_cut_and_an_mtu_drop() {
         let mut it = shaper(Impairment { mtu: 1400, ..Impairment::default() });
-        assert!(it.push(0, &frame(0, 1414)) && !it.push(0, &frame(0, 1415)));
+        assert_eq!((it.push(0, &frame(0, 1414)), it.push(0, &frame(0, 1415))), (Ok(()), Err(Reason::Oversized)));
         it.set(Impairment { cut: true, ..Impairment::default() });
-        assert!(!it.push(0, &frame(0, 60)));
-        assert_eq!((it.fates().oversized, it.fates().lost), (1, 1));
+        assert_eq!(it.push(0, &frame(0, 60)), Err(Reason::Down));
+    }
+
+    #[test]
+    fn what_is_under_way_is_bounded_in_bytes() {
+        let mut it = shaper(Impairment { delay_us: 1_000_000, ..Impairment::default() });
+        let taken = (0..2000).filter(|n| it.push(0, &frame(*n, 65_000)).is_ok()).count();
+        assert_eq!(taken, UNDER_WAY_BYTES_MAX / 65_000);
+        assert!(it.pop(1000 * MS).is_some());
+        it.push(1, &frame(0, 65_000)).unwrap();
     }
 
     #[test]
     fn a_corrupted_frame_differs_in_one_bit_behind_its_header() {
         let mut it = shaper(Impairment { corrupt: 1.0, ..Impairment::default() });
-        it.push(0, &[0; 60]);
+        it.push(0, &[0; 60]).unwrap();
         let frame = it.pop(0).unwrap();
         assert_eq!(frame.iter().map(|byte| byte.count_ones()).sum::<u32>(), 1);
         assert!(frame[..14].iter().all(|byte| *byte == 0));

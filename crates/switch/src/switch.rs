@@ -1,49 +1,30 @@
-//! The switch's thread: frames between sockets, by the cores' word.
+//! The handle on the running switch: ports, faults, captures, reports.
 //!
-//! A port is one end of a pair of AF_UNIX datagram sockets whose other end a QEMU holds; a datagram
-//! is a frame. The thread waits for all of them, reads in batches, and writes without ever waiting:
-//! what does not fit goes into a bounded queue of the port, and past that it is dropped, so a
-//! machine that hangs or floods stops no other.
-//!
-//! Not here: what happens to a frame ([`crate::fabric`], [`crate::gateway`]).
+//! Not here: the thread that moves the frames ([`crate::engine`]).
 
-mod freeze;
-
-use std::collections::{HashMap, VecDeque};
-use std::net::Ipv4Addr;
-use std::os::fd::{AsFd, OwnedFd};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::os::fd::OwnedFd;
+use std::sync::atomic::AtomicUsize;
+use std::sync::{Arc, Condvar, Mutex};
 use std::thread::JoinHandle;
 use std::time::Instant;
 
+use nbv_plan::LinkFaults;
 use rustix::event::{EventfdFlags, epoll};
 use rustix::io::Errno;
+use rustix::net::{AddressFamily, SocketFlags, SocketType};
 use rustix::time::TimerfdFlags;
-use rustix::net::{AddressFamily, RecvFlags, SendFlags, SocketFlags, SocketType};
 
-use crate::fabric::{Counters, Fabric, Nanos, PortId};
-use crate::gateway::{Gateway, Rules, Verdict};
-use crate::impair::{Fates, Impairment, Shaper};
-use crate::pcapng;
+use crate::cable::Cable;
+use crate::capture::{Capture, CaptureId, Tap};
+use crate::engine::{self, Port, Role, Shared, Socket, State, TIMER, Uplink, WAKE};
+use crate::fabric::{Counters, PortId};
+use crate::gateway::{Gateway, Rules};
+use crate::host;
+use crate::impair::Fates;
+use crate::queue::FairQueue;
 
-pub use freeze::{AddressState, Frame, PortState, SettingsState, SwitchState};
-
-/// Longest frame that QEMU sends (its NET_BUFSIZE).
-const FRAME_MAX: usize = 4096 + 65536;
-/// Frames read from one port before the others have their turn.
-const BATCH: usize = 64;
-/// Frames that wait for a port whose socket is full.
-const QUEUE_MAX: usize = 1024;
 /// Wanted size of a socket's buffer, bytes; the system's limit may be lower.
 const BUFFER_LEN: usize = 1 << 20;
-/// How often the host's own addresses are looked up while frames flow.
-const ADDRESSES_EVERY: std::time::Duration = std::time::Duration::from_secs(5);
-/// The key of the wake-up descriptor.
-const WAKE: u64 = u64::MAX;
-/// The key of the timer.
-const TIMER: u64 = u64::MAX - 1;
-/// Bytes of a capture that wait to be written; frames beyond are left out of it.
-const CAPTURE_MAX: usize = 64 << 20;
 
 /// Why the switch could not start or take a port.
 #[derive(Debug, thiserror::Error)]
@@ -73,101 +54,16 @@ pub struct PortReport {
     pub segment: u32,
     /// Whether its link is up.
     pub is_up: bool,
-    /// What passed.
+    /// What passed, since the port's first machine.
     pub counters: Counters,
-    /// Faults from the machine.
-    pub outgoing: (Impairment, Fates),
-    /// Faults to the machine.
-    pub incoming: (Impairment, Fates),
-}
-
-/// Faults of a cable, kept by its name, so that they outlive a restart of the machine.
-#[derive(Debug, Clone, Copy, Default, PartialEq, serde::Serialize, serde::Deserialize)]
-#[serde(rename_all = "camelCase", default)]
-pub struct CableFaults {
-    /// From the machine.
-    pub outgoing: Impairment,
-    /// To the machine.
-    pub incoming: Impairment,
-    /// Seed of its chances; one made from the name when absent.
-    pub seed: Option<u64>,
-}
-
-/// What a capture takes.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Tap {
-    /// All frames from and to the ports of a machine (what precedes `/` in a port's name).
-    Machine(String),
-    /// All frames that enter a segment.
-    Segment(u32),
-    /// All frames from and to all machines.
-    All,
-}
-
-/// A running capture.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub struct CaptureId(u64);
-
-struct Capture {
-    tap: Tap,
-    interfaces: Vec<String>,
-    buffer: Arc<CaptureBuffer>,
-}
-
-#[derive(Default)]
-struct CaptureBuffer {
-    /// Bytes to write, and whether the capture is over.
-    state: Mutex<(Vec<u8>, bool)>,
-    changed: std::sync::Condvar,
-}
-
-impl CaptureBuffer {
-    /// Writes what comes until the end or until nobody reads.
-    fn write_out(&self, mut out: impl std::io::Write) {
-        loop {
-            let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
-            while state.0.is_empty() && !state.1 {
-                state = self.changed.wait(state).unwrap_or_else(PoisonError::into_inner);
-            }
-            let (bytes, is_over) = (std::mem::take(&mut state.0), state.1);
-            drop(state);
-            if out.write_all(&bytes).is_err() {
-                self.state.lock().unwrap_or_else(PoisonError::into_inner).1 = true;
-                return;
-            }
-            if is_over {
-                return;
-            }
-        }
-    }
-}
-
-/// Both directions of a port's cable.
-struct Cable {
-    outgoing: Shaper,
-    incoming: Shaper,
-}
-
-impl Cable {
-    fn new(name: &str, faults: &CableFaults) -> Self {
-        let mut cable = Self { outgoing: Shaper::default(), incoming: Shaper::default() };
-        cable.reseed(name, faults);
-        cable.set(faults);
-        cable
-    }
-
-    fn reseed(&mut self, name: &str, faults: &CableFaults) {
-        // FNV-1a.
-        let of_name = name.bytes().fold(0xcbf2_9ce4_8422_2325u64, |hash, byte| (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3));
-        let seed = faults.seed.unwrap_or(of_name);
-        self.outgoing.reseed(seed);
-        self.incoming.reseed(!seed);
-    }
-
-    fn set(&mut self, faults: &CableFaults) {
-        self.outgoing.set(faults.outgoing);
-        self.incoming.set(faults.incoming);
-    }
+    /// Frames that wait for the machine now.
+    pub waiting: usize,
+    /// Its cable's faults.
+    pub faults: LinkFaults,
+    /// What they did to frames from the machine.
+    pub outgoing: Fates,
+    /// What they did to frames to the machine.
+    pub incoming: Fates,
 }
 
 /// Makes the two ends of a cable: one for the switch, one to be inherited by QEMU.
@@ -189,57 +85,8 @@ pub fn frame_socket_pair() -> Result<(OwnedFd, OwnedFd), SwitchError> {
 
 /// The running switch. Dropping it ends its thread.
 pub struct Switch {
-    shared: Arc<Shared>,
+    pub(crate) shared: Arc<Shared>,
     thread: Option<JoinHandle<()>>,
-}
-
-struct Shared {
-    epoll: OwnedFd,
-    wake: OwnedFd,
-    timer: OwnedFd,
-    start: Instant,
-    /// The time of day at `start`, nanoseconds since 1970.
-    start_wall: u64,
-    state: Mutex<State>,
-}
-
-#[derive(Default)]
-struct State {
-    /// Cables that have or had faults; the others pass frames at once.
-    cables: HashMap<PortId, Cable>,
-    faults: HashMap<String, CableFaults>,
-    captures: HashMap<u64, Capture>,
-    fabric: Fabric,
-    /// Sockets by their key in the epoll set.
-    sockets: HashMap<u64, Socket>,
-    ports: HashMap<PortId, u64>,
-    port_names: Vec<(PortId, String, u32)>,
-    uplinks: HashMap<u32, Uplink>,
-    next: u64,
-    is_ending: bool,
-    /// While the switch stands still.
-    frozen: Option<freeze::Frozen>,
-}
-
-struct Uplink {
-    gateway: Gateway,
-    guest: u64,
-    nat: u64,
-}
-
-struct Socket {
-    fd: Arc<OwnedFd>,
-    role: Role,
-    queue: VecDeque<Box<[u8]>>,
-    /// The other end too, to take back what lies unread in it.
-    far: Option<OwnedFd>,
-}
-
-#[derive(Clone, Copy)]
-enum Role {
-    Port(PortId),
-    UplinkGuest(u32),
-    UplinkNat(u32),
 }
 
 impl Switch {
@@ -256,49 +103,73 @@ impl Switch {
         epoll::add(&epoll, &timer, epoll::EventData::new_u64(TIMER), epoll::EventFlags::IN).map_err(failed("start"))?;
         let wall = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap_or_default();
         let start_wall = u64::try_from(wall.as_nanos()).unwrap_or(u64::MAX);
-        let shared = Arc::new(Shared { epoll, wake, timer, start: Instant::now(), start_wall, state: Mutex::default() });
+        let shared = Arc::new(Shared {
+            epoll,
+            wake,
+            timer,
+            start: Instant::now(),
+            start_wall,
+            state: Mutex::default(),
+            wanted: AtomicUsize::new(0),
+            had: Condvar::new(),
+        });
         let thread = std::thread::Builder::new()
             .name("switch".into())
             .spawn({
                 let shared = Arc::clone(&shared);
-                move || run(&shared)
+                move || engine::run(&shared)
             })
             .map_err(|source| SwitchError { action: "start its thread", source })?;
         Ok(Self { shared, thread: Some(thread) })
     }
 
-    /// Adds a port to a segment; `socket` is the switch's end of a [`frame_socket_pair`].
+    /// Plugs a machine's card into the port `name` (`machine/eth1`) of a segment; `socket` is the switch's end of a [`frame_socket_pair`].
+    /// A port that an earlier start of the machine had keeps its counters, its faults, and its link's state.
     ///
     /// # Errors
     /// The socket cannot be waited for.
     pub fn add_port(&self, segment: u32, name: &str, socket: OwnedFd) -> Result<PortId, SwitchError> {
-        let mut state = self.state();
-        let id = state.fabric.add(segment);
-        match self.add_socket(&mut state, socket, Role::Port(id)) {
+        let mut state = self.shared.lock();
+        let state = &mut *state;
+        let known = state.ports.iter().position(|port| port.name == name && state.fabric.segment(port.id) == segment);
+        let index = known.unwrap_or(state.ports.len());
+        let id = match known {
+            Some(index) => state.ports[index].id,
+            None => {
+                let machine = name.split('/').next().unwrap_or(name);
+                let id = state.fabric.add(segment, machine);
+                let cable = state.faults.get(name).filter(|faults| !faults.is_none()).map(|faults| Box::new(Cable::new(name, faults)));
+                state.fabric.set_link(id, !state.down.contains(name));
+                state.ports.push(Port { id, name: name.to_owned(), socket: None, cable });
+                id
+            }
+        };
+        if let Some(key) = state.ports[index].socket.take() {
+            self.remove_socket(state, key);
+        }
+        match self.add_socket(state, socket, Role::Port(id)) {
             Ok(key) => {
-                state.ports.insert(id, key);
-                state.port_names.push((id, name.to_owned(), segment));
-                if let Some(faults) = state.faults.get(name).copied() {
-                    state.cables.insert(id, Cable::new(name, &faults));
-                }
-                let owner = name.split('/').next().unwrap_or(name);
-                state.fabric.set_owner(id, owner);
+                state.ports[index].socket = Some(key);
+                state.fabric.plug(id);
                 Ok(id)
             }
             Err(error) => {
-                state.fabric.remove(id);
+                state.fabric.unplug(id);
                 Err(error)
             }
         }
     }
 
-    /// Takes a port away.
+    /// Takes the machine off a port; frames under way are gone.
     pub fn remove_port(&self, id: PortId) {
-        let mut state = self.state();
-        state.fabric.remove(id);
-        state.cables.remove(&id);
-        state.port_names.retain(|(port, ..)| *port != id);
-        if let Some(key) = state.ports.remove(&id) {
+        let mut state = self.shared.lock();
+        state.fabric.unplug(id);
+        let Some(port) = state.ports.get_mut(id.index()) else { return };
+        if let Some(cable) = &mut port.cable {
+            cable.outgoing.clear();
+            cable.incoming.clear();
+        }
+        if let Some(key) = port.socket.take() {
             self.remove_socket(&mut state, key);
         }
     }
@@ -308,7 +179,7 @@ impl Switch {
     /// # Errors
     /// A socket cannot be waited for.
     pub fn add_uplink(&self, guest: OwnedFd, nat: OwnedFd, rules: Rules) -> Result<UplinkId, SwitchError> {
-        let mut state = self.state();
+        let mut state = self.shared.lock();
         let id = u32::try_from(state.next).unwrap_or(u32::MAX);
         let guest = self.add_socket(&mut state, guest, Role::UplinkGuest(id))?;
         let nat = match self.add_socket(&mut state, nat, Role::UplinkNat(id)) {
@@ -319,40 +190,58 @@ impl Switch {
             }
         };
         let mut gateway = Gateway::new(rules);
-        gateway.set_host_addresses(host_addresses());
+        gateway.set_host_addresses(host::addresses());
         state.uplinks.insert(id, Uplink { gateway, guest, nat });
         Ok(UplinkId(id))
     }
 
     /// Takes a way out away.
     pub fn remove_uplink(&self, id: UplinkId) {
-        let mut state = self.state();
+        let mut state = self.shared.lock();
         if let Some(uplink) = state.uplinks.remove(&id.0) {
             self.remove_socket(&mut state, uplink.guest);
             self.remove_socket(&mut state, uplink.nat);
         }
     }
 
-    /// Sets a port's link up or down.
-    pub fn set_link(&self, id: PortId, up: bool) {
-        self.state().fabric.set_link(id, up);
+    /// Sets the link of the port `name` up or down, now and for every later start of its machine.
+    pub fn set_link(&self, name: &str, up: bool) {
+        let mut state = self.shared.lock();
+        let state = &mut *state;
+        if up {
+            state.down.remove(name);
+        } else {
+            state.down.insert(name.to_owned());
+        }
+        for port in state.ports.iter().filter(|port| port.name == name) {
+            state.fabric.set_link(port.id, up);
+        }
+    }
+
+    /// Whether the link of the port `name` is up.
+    #[must_use]
+    pub fn is_up(&self, name: &str) -> bool {
+        !self.shared.lock().down.contains(name)
     }
 
     /// The faults of a cable, by its port's name (`machine/eth1`).
     #[must_use]
-    pub fn faults(&self, name: &str) -> CableFaults {
-        self.state().faults.get(name).copied().unwrap_or_default()
+    pub fn faults(&self, name: &str) -> LinkFaults {
+        self.shared.lock().faults.get(name).copied().unwrap_or_default()
     }
 
-    /// Sets the faults of a cable by its port's name, now and for every later port of that name. A seed starts its chances anew.
-    pub fn set_faults(&self, name: &str, faults: CableFaults) {
-        let mut state = self.state();
-        state.faults.insert(name.to_owned(), faults);
-        let State { cables, port_names, .. } = &mut *state;
-        for (id, own, _) in port_names.iter().filter(|(_, own, _)| own == name) {
-            let cable = cables.entry(*id).or_insert_with(|| Cable::new(own, &faults));
-            if faults.seed.is_some() {
-                cable.reseed(own, &faults);
+    /// Sets the faults of a cable by its port's name, now and for every later port of that name. Another seed starts its chances anew,
+    /// and so does `restart`.
+    pub fn set_faults(&self, name: &str, faults: LinkFaults, restart: bool) {
+        let mut state = self.shared.lock();
+        let before = state.faults.insert(name.to_owned(), faults).unwrap_or_default();
+        for port in state.ports.iter_mut().filter(|port| port.name == name) {
+            if port.cable.is_none() && faults.is_none() {
+                continue;
+            }
+            let cable = port.cable.get_or_insert_with(|| Box::new(Cable::new(name, &faults)));
+            if restart || faults.seed != before.seed {
+                cable.reseed(name, faults.seed);
             }
             cable.set(&faults);
         }
@@ -361,13 +250,13 @@ impl Switch {
 
     /// Lets nothing pass between machines of different groups; machines in no group are not concerned. No groups: all passes again.
     pub fn partition(&self, groups: &[Vec<String>]) {
-        self.state().fabric.partition(groups);
+        self.shared.lock().fabric.partition(groups);
     }
 
     /// The groups of [`Self::partition`].
     #[must_use]
     pub fn groups(&self) -> Vec<Vec<String>> {
-        self.state().fabric.groups()
+        self.shared.lock().fabric.groups()
     }
 
     /// Writes frames from now on to `out` as pcapng, until [`Self::end_capture`] or until a write fails. When the
@@ -376,46 +265,59 @@ impl Switch {
     /// # Errors
     /// No threads left.
     pub fn capture(&self, tap: Tap, out: impl std::io::Write + Send + 'static) -> Result<CaptureId, SwitchError> {
-        let buffer = Arc::new(CaptureBuffer::default());
-        pcapng::header(&mut buffer.state.lock().unwrap_or_else(PoisonError::into_inner).0);
-        let writer = Arc::clone(&buffer);
-        std::thread::Builder::new()
-            .name("capture".into())
-            .spawn(move || writer.write_out(out))
-            .map_err(|source| SwitchError { action: "start a capture", source })?;
-        let mut state = self.state();
+        let mut state = self.shared.lock();
+        let is_wanted = |port: &&Port| match &tap {
+            Tap::All => true,
+            Tap::Machine(name) => port.machine() == name,
+            Tap::Segment(segment) => state.fabric.segment(port.id) == *segment,
+        };
+        let interfaces = state.ports.iter().filter(is_wanted).map(|port| port.name.clone()).collect();
+        let capture = Capture::start(tap, interfaces, out).map_err(|source| SwitchError { action: "start a capture", source })?;
         let id = state.next;
         state.next += 1;
-        state.captures.insert(id, Capture { tap, interfaces: Vec::new(), buffer });
+        state.captures.insert(id, capture);
         Ok(CaptureId(id))
     }
 
-    /// Ends a capture; what was captured is still written.
+    /// Ends a capture and waits until what was captured is written.
     pub fn end_capture(&self, id: CaptureId) {
-        if let Some(capture) = self.state().captures.remove(&id.0) {
-            capture.buffer.state.lock().unwrap_or_else(PoisonError::into_inner).1 = true;
-            capture.buffer.changed.notify_all();
+        let capture = self.shared.lock().captures.remove(&id.0);
+        if let Some(capture) = capture {
+            capture.end()();
         }
+    }
+
+    /// What is captured now.
+    #[must_use]
+    pub fn captures(&self) -> Vec<Tap> {
+        let state = self.shared.lock();
+        let mut all: Vec<(&u64, &Capture)> = state.captures.iter().collect();
+        all.sort_by_key(|(id, _)| **id);
+        all.into_iter().map(|(_, capture)| capture.tap.clone()).collect()
+    }
+
+    /// How long the switch has run.
+    #[must_use]
+    pub fn uptime(&self) -> std::time::Duration {
+        self.shared.start.elapsed()
     }
 
     /// Every port in the order in which they were added.
     #[must_use]
     pub fn report(&self) -> Vec<PortReport> {
-        let state = self.state();
-        let report = |(id, name, segment): &(PortId, String, u32)| PortReport {
-            id: *id,
-            name: name.clone(),
-            segment: *segment,
-            is_up: state.fabric.is_up(*id),
-            counters: state.fabric.counters(*id),
-            outgoing: state.cables.get(id).map(|cable| (cable.outgoing.faults(), cable.outgoing.fates())).unwrap_or_default(),
-            incoming: state.cables.get(id).map(|cable| (cable.incoming.faults(), cable.incoming.fates())).unwrap_or_default(),
+        let state = self.shared.lock();
+        let report = |port: &Port| PortReport {
+            id: port.id,
+            name: port.name.clone(),
+            segment: state.fabric.segment(port.id),
+            is_up: state.fabric.is_up(port.id),
+            counters: state.fabric.counters(port.id),
+            waiting: port.socket.and_then(|key| state.sockets.get(&key)).map_or(0, |socket| socket.queue.len()),
+            faults: state.faults.get(&port.name).copied().unwrap_or_default(),
+            outgoing: port.cable.as_ref().map(|cable| cable.outgoing.fates()).unwrap_or_default(),
+            incoming: port.cable.as_ref().map(|cable| cable.incoming.fates()).unwrap_or_default(),
         };
-        state.port_names.iter().map(report).collect()
-    }
-
-    fn state(&self) -> MutexGuard<'_, State> {
-        self.shared.lock()
+        state.ports.iter().map(report).collect()
     }
 
     fn add_socket(&self, state: &mut State, fd: OwnedFd, role: Role) -> Result<u64, SwitchError> {
@@ -424,7 +326,7 @@ impl Switch {
         state.next += 1;
         epoll::add(&self.shared.epoll, &fd, epoll::EventData::new_u64(key), epoll::EventFlags::IN)
             .map_err(failed("wait for a socket"))?;
-        state.sockets.insert(key, Socket { fd: Arc::new(fd), role, queue: VecDeque::new(), far: None });
+        state.sockets.insert(key, Socket { fd: Arc::new(fd), role, queue: FairQueue::default(), far: None });
         Ok(key)
     }
 
@@ -437,13 +339,11 @@ impl Switch {
 
 impl Drop for Switch {
     fn drop(&mut self) {
-        let mut state = self.state();
+        let mut state = self.shared.lock();
         state.is_ending = true;
-        for (_, capture) in state.captures.drain() {
-            capture.buffer.state.lock().unwrap_or_else(PoisonError::into_inner).1 = true;
-            capture.buffer.changed.notify_all();
-        }
+        let captures: Vec<Capture> = state.captures.drain().map(|(_, capture)| capture).collect();
         drop(state);
+        captures.into_iter().for_each(|capture| drop(capture.end()));
         let _ = rustix::io::write(&self.shared.wake, &1u64.to_ne_bytes());
         if let Some(thread) = self.thread.take() {
             let _ = thread.join();
@@ -451,277 +351,12 @@ impl Drop for Switch {
     }
 }
 
-impl Shared {
-    fn now(&self) -> Nanos {
-        u64::try_from(self.start.elapsed().as_nanos()).unwrap_or(u64::MAX)
-    }
-
-    fn lock(&self) -> MutexGuard<'_, State> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
-
-fn run(shared: &Shared) {
-    let mut addresses_at = shared.start;
-    let mut buffer = vec![0u8; FRAME_MAX];
-    let mut events = Vec::with_capacity(64);
-    loop {
-        events.clear();
-        match epoll::wait(&shared.epoll, rustix::buffer::spare_capacity(&mut events), None) {
-            Ok(_) | Err(Errno::INTR) => {}
-            Err(_) => return,
-        }
-        let mut state = shared.lock();
-        if state.is_ending {
-            return;
-        }
-        if addresses_at.elapsed() > ADDRESSES_EVERY && !state.uplinks.is_empty() {
-            addresses_at = Instant::now();
-            let addresses = host_addresses();
-            for uplink in state.uplinks.values_mut() {
-                uplink.gateway.set_host_addresses(addresses.clone());
-            }
-        }
-        for event in &events {
-            let (key, flags) = (event.data.u64(), event.flags);
-            if key == WAKE || key == TIMER {
-                let fd = if key == WAKE { &shared.wake } else { &shared.timer };
-                let _ = rustix::io::read(fd, &mut [0u8; 8][..]);
-                continue;
-            }
-            if flags.contains(epoll::EventFlags::OUT) {
-                flush(shared, &mut state, key);
-            }
-            if flags.intersects(epoll::EventFlags::IN | epoll::EventFlags::HUP | epoll::EventFlags::ERR)
-                && !receive(shared, &mut state, key, &mut buffer)
-                && let Some(socket) = state.sockets.get(&key)
-            {
-                // The machine is gone; its port goes when the driver takes it away.
-                let _ = epoll::delete(&shared.epoll, &*socket.fd);
-            }
-        }
-        move_due(shared, &mut state);
-    }
-}
-
-/// Reads a batch from a socket. False when its other end is closed.
-fn receive(shared: &Shared, state: &mut State, key: u64, buffer: &mut [u8]) -> bool {
-    let Some(socket) = state.sockets.get(&key) else { return true };
-    let (fd, role) = (Arc::clone(&socket.fd), socket.role);
-    for _ in 0..BATCH {
-        let len = match rustix::net::recv(fd.as_fd(), &mut *buffer, RecvFlags::DONTWAIT) {
-            Ok((0, _)) => return false,
-            Ok((len, _)) => len,
-            Err(Errno::AGAIN) => return true,
-            Err(Errno::INTR) => continue,
-            Err(_) => return false,
-        };
-        let frame = &mut buffer[..len];
-        match role {
-            Role::Port(port) => match &mut state.frozen {
-                Some(frozen) => drop(frozen.hold(port, frame)),
-                None => from_machine(shared, state, shared.now(), port, frame),
-            },
-            Role::UplinkGuest(id) => {
-                let State { uplinks, sockets, .. } = &mut *state;
-                let Some(uplink) = uplinks.get_mut(&id) else { continue };
-                match uplink.gateway.from_guest(frame) {
-                    Verdict::Pass => send(shared, sockets, uplink.nat, frame),
-                    Verdict::Reply => send(shared, sockets, uplink.guest, frame),
-                    Verdict::Drop => false,
-                };
-            }
-            Role::UplinkNat(id) => {
-                let State { uplinks, sockets, .. } = &mut *state;
-                let Some(uplink) = uplinks.get_mut(&id) else { continue };
-                if uplink.gateway.from_nat(frame) == Verdict::Pass {
-                    send(shared, sockets, uplink.guest, frame);
-                }
-            }
-        }
-    }
-    true
-}
-
-/// A frame comes from a machine.
-fn from_machine(shared: &Shared, state: &mut State, now: Nanos, port: PortId, frame: &[u8]) {
-    tap(shared, state, now, port, true, frame);
-    match state.cables.get_mut(&port) {
-        Some(cable) if !cable.outgoing.is_clear() => drop(cable.outgoing.push(now, frame)),
-        _ => enter(shared, state, now, port, frame),
-    }
-}
-
-/// A frame enters the fabric.
-fn enter(shared: &Shared, state: &mut State, now: Nanos, from: PortId, frame: &[u8]) {
-    let State { fabric, sockets, ports, cables, .. } = &mut *state;
-    let mut undelivered = Vec::new();
-    let mut delivered = Vec::new();
-    fabric.handle(now, from, frame, &mut |to, frame| {
-        let is_taken = match cables.get_mut(&to) {
-            Some(cable) if !cable.incoming.is_clear() => cable.incoming.push(now, frame),
-            _ => {
-                delivered.push(to);
-                ports.get(&to).is_some_and(|key| send(shared, sockets, *key, frame))
-            }
-        };
-        if !is_taken {
-            undelivered.push(to);
-        }
-    });
-    for to in undelivered {
-        fabric.note_undelivered(to, frame.len());
-    }
-    if !state.captures.is_empty() {
-        tap_segment(shared, state, now, from, frame);
-        for to in delivered {
-            tap(shared, state, now, to, false, frame);
-        }
-    }
-}
-
-/// Moves frames that are due, and sets the timer for the next.
-fn move_due(shared: &Shared, state: &mut State) {
-    if state.cables.is_empty() || state.frozen.is_some() {
-        return;
-    }
-    let now = shared.now();
-    let ids: Vec<PortId> = state.cables.keys().copied().collect();
-    for id in &ids {
-        while let Some(frame) = state.cables.get_mut(id).and_then(|cable| cable.outgoing.pop(now)) {
-            enter(shared, state, now, *id, &frame);
-        }
-    }
-    for id in &ids {
-        while let Some(frame) = state.cables.get_mut(id).and_then(|cable| cable.incoming.pop(now)) {
-            let State { sockets, ports, fabric, .. } = &mut *state;
-            if ports.get(id).is_some_and(|key| send(shared, sockets, *key, &frame)) {
-                tap(shared, state, now, *id, false, &frame);
-            } else {
-                fabric.note_undelivered(*id, frame.len());
-            }
-        }
-    }
-    let next = state.cables.values().flat_map(|cable| [cable.outgoing.next_due(), cable.incoming.next_due()]).flatten().min();
-    let Some(next) = next else { return };
-    let left = next.saturating_sub(shared.now()).max(1);
-    let value = rustix::time::Timespec { tv_sec: i64::try_from(left / 1_000_000_000).unwrap_or(i64::MAX), tv_nsec: (left % 1_000_000_000) as _ };
-    let zero = rustix::time::Timespec { tv_sec: 0, tv_nsec: 0 };
-    let timer = rustix::time::Itimerspec { it_interval: zero, it_value: value };
-    // The arguments are in range, which is all that it refuses.
-    let _ = rustix::time::timerfd_settime(&shared.timer, rustix::time::TimerfdTimerFlags::empty(), &timer);
-}
-
-/// Gives a frame at a port to the captures of its machine.
-fn tap(shared: &Shared, state: &mut State, now: Nanos, port: PortId, is_from_machine: bool, frame: &[u8]) {
-    if state.captures.is_empty() {
-        return;
-    }
-    let State { captures, port_names, .. } = &mut *state;
-    let Some((_, name, _)) = port_names.iter().find(|(id, ..)| *id == port) else { return };
-    let machine = name.split('/').next().unwrap_or(name);
-    for capture in captures.values_mut() {
-        let is_wanted = match &capture.tap {
-            Tap::All => true,
-            Tap::Machine(wanted) => wanted == machine,
-            Tap::Segment(_) => false,
-        };
-        if is_wanted {
-            capture.add(name, shared.start_wall.saturating_add(now), is_from_machine, frame);
-        }
-    }
-}
-
-/// Gives a frame that entered a segment to the captures of that segment.
-fn tap_segment(shared: &Shared, state: &mut State, now: Nanos, port: PortId, frame: &[u8]) {
-    let State { captures, port_names, .. } = &mut *state;
-    let Some((_, name, segment)) = port_names.iter().find(|(id, ..)| *id == port) else { return };
-    for capture in captures.values_mut().filter(|capture| capture.tap == Tap::Segment(*segment)) {
-        capture.add(name, shared.start_wall.saturating_add(now), true, frame);
-    }
-}
-
-impl Capture {
-    fn add(&mut self, name: &str, time: u64, is_from_machine: bool, frame: &[u8]) {
-        let mut state = self.buffer.state.lock().unwrap_or_else(PoisonError::into_inner);
-        if state.1 || state.0.len() > CAPTURE_MAX {
-            return;
-        }
-        let number = self.interfaces.iter().position(|known| known == name).unwrap_or_else(|| {
-            pcapng::interface(name, &mut state.0);
-            self.interfaces.push(name.to_owned());
-            self.interfaces.len() - 1
-        });
-        pcapng::frame(u32::try_from(number).unwrap_or(u32::MAX), time, is_from_machine, frame, &mut state.0);
-        drop(state);
-        self.buffer.changed.notify_all();
-    }
-}
-
-/// Sends a frame, or queues it while the socket is full. False when it was dropped.
-fn send(shared: &Shared, sockets: &mut HashMap<u64, Socket>, key: u64, frame: &[u8]) -> bool {
-    let Some(socket) = sockets.get_mut(&key) else { return false };
-    if socket.queue.is_empty() {
-        match rustix::net::send(&*socket.fd, frame, SendFlags::DONTWAIT | SendFlags::NOSIGNAL) {
-            Ok(_) => return true,
-            Err(Errno::AGAIN | Errno::NOBUFS) => {
-                let flags = epoll::EventFlags::IN | epoll::EventFlags::OUT;
-                if epoll::modify(&shared.epoll, &*socket.fd, epoll::EventData::new_u64(key), flags).is_err() {
-                    return false;
-                }
-            }
-            Err(_) => return false,
-        }
-    }
-    if socket.queue.len() >= QUEUE_MAX {
-        return false;
-    }
-    socket.queue.push_back(frame.into());
-    true
-}
-
-/// Sends what waited for a socket, as far as there is room.
-fn flush(shared: &Shared, state: &mut State, key: u64) {
-    let Some(socket) = state.sockets.get_mut(&key) else { return };
-    // What stands still waits for `thaw`.
-    let may_send = state.frozen.is_none() || !matches!(socket.role, Role::Port(_));
-    while let Some(frame) = socket.queue.front().filter(|_| may_send) {
-        match rustix::net::send(&*socket.fd, frame, SendFlags::DONTWAIT | SendFlags::NOSIGNAL) {
-            Err(Errno::AGAIN | Errno::NOBUFS) => return,
-            _ => drop(socket.queue.pop_front()),
-        }
-    }
-    let _ = epoll::modify(&shared.epoll, &*socket.fd, epoll::EventData::new_u64(key), epoll::EventFlags::IN);
-}
-
-/// The IPv4 addresses of this host's interfaces.
-fn host_addresses() -> Vec<Ipv4Addr> {
-    let mut list: *mut libc::ifaddrs = std::ptr::null_mut();
-    // SAFETY: getifaddrs writes a list into the pointer, or fails and writes nothing.
-    if unsafe { libc::getifaddrs(&raw mut list) } != 0 {
-        return Vec::new();
-    }
-    let mut addresses = Vec::new();
-    let mut entry = list;
-    while !entry.is_null() {
-        // SAFETY: entry is an element of the list, which is freed only below.
-        let ifaddr = unsafe { &*entry };
-        // SAFETY: ifa_addr is null or a socket address; the family says which.
-        if !ifaddr.ifa_addr.is_null() && i32::from(unsafe { (*ifaddr.ifa_addr).sa_family }) == libc::AF_INET {
-            // SAFETY: an address of family AF_INET is a sockaddr_in; it need not be aligned as one.
-            let address = unsafe { ifaddr.ifa_addr.cast::<libc::sockaddr_in>().read_unaligned() };
-            addresses.push(Ipv4Addr::from(u32::from_be(address.sin_addr.s_addr)));
-        }
-        entry = ifaddr.ifa_next;
-    }
-    // SAFETY: list came from getifaddrs and no reference into it is left.
-    unsafe { libc::freeifaddrs(list) };
-    addresses
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::engine::FRAME_MAX;
+    use nbv_plan::Impairment;
+    use std::sync::atomic::{AtomicU32, Ordering};
     use std::time::Duration;
 
     fn machine_end(fd: OwnedFd) -> std::os::unix::net::UnixDatagram {
@@ -730,9 +365,14 @@ mod tests {
         socket
     }
 
-    fn port(switch: &Switch, segment: u32) -> (PortId, std::os::unix::net::UnixDatagram) {
+    fn named(switch: &Switch, segment: u32, name: &str) -> (PortId, std::os::unix::net::UnixDatagram) {
         let (ours, theirs) = frame_socket_pair().unwrap();
-        (switch.add_port(segment, "m", ours).unwrap(), machine_end(theirs))
+        (switch.add_port(segment, name, ours).unwrap(), machine_end(theirs))
+    }
+
+    fn port(switch: &Switch, segment: u32) -> (PortId, std::os::unix::net::UnixDatagram) {
+        static NEXT: AtomicU32 = AtomicU32::new(0);
+        named(switch, segment, &format!("m{}/eth1", NEXT.fetch_add(1, Ordering::Relaxed)))
     }
 
     fn frame(source: u8, len: usize) -> Vec<u8> {
@@ -754,7 +394,7 @@ mod tests {
         }
         other.set_nonblocking(true).unwrap();
         assert!(other.recv(&mut buffer).is_err());
-        assert_eq!(switch.report()[1].counters.sent_frames, 3);
+        assert_eq!(switch.report()[1].counters.to_machine.frames, 3);
     }
 
     #[test]
@@ -766,7 +406,7 @@ mod tests {
             a.send(&frame(1, 1514)).unwrap();
             assert_eq!(b.recv(&mut buffer).unwrap(), 1514);
         }
-        assert!(switch.report()[1].counters.dropped_frames > 0);
+        assert!(switch.report()[1].counters.to_machine.dropped.no_room > 0);
     }
 
     #[test]
@@ -780,7 +420,7 @@ mod tests {
         switch.remove_port(gone);
         b.send(&frame(2, 200)).unwrap();
         assert_eq!(a.recv(&mut buffer).unwrap(), 200);
-        assert_eq!(switch.report().len(), 2);
+        assert_eq!(switch.report()[1].counters.to_machine.dropped.down, 1);
     }
 
     #[test]
@@ -808,20 +448,43 @@ mod tests {
     }
 
     #[test]
-    fn a_delayed_cable_delivers_late_and_outlives_its_port() {
+    fn a_delayed_cable_delivers_late() {
         let switch = Switch::start().unwrap();
         let incoming = Impairment { delay_us: 30_000, ..Impairment::default() };
-        let (a_id, a) = port(&switch, 1);
-        switch.set_faults("m", CableFaults { incoming, ..CableFaults::default() });
-        let (_, b) = port(&switch, 1);
+        let ((_, a), (_, b)) = (named(&switch, 1, "a/eth1"), named(&switch, 1, "b/eth1"));
+        switch.set_faults("b/eth1", LinkFaults { incoming, ..LinkFaults::default() }, false);
         let mut buffer = [0; 2048];
         let sent = Instant::now();
         a.send(&frame(1, 100)).unwrap();
         assert_eq!(b.recv(&mut buffer).unwrap(), 100);
         let took = sent.elapsed();
         assert!(took >= Duration::from_millis(30) && took < Duration::from_millis(200), "{took:?}");
-        switch.remove_port(a_id);
-        assert_eq!(switch.report()[0].incoming.0, incoming);
+    }
+
+    #[test]
+    fn a_machine_that_starts_again_finds_its_port_as_it_left_it() {
+        let switch = Switch::start().unwrap();
+        let ((_, a), (b_id, b)) = (named(&switch, 1, "a/eth1"), named(&switch, 1, "b/eth1"));
+        let outgoing = Impairment { mtu: 500, ..Impairment::default() };
+        switch.set_faults("b/eth1", LinkFaults { outgoing, ..LinkFaults::default() }, false);
+        let mut buffer = [0; 2048];
+        a.send(&frame(1, 100)).unwrap();
+        b.recv(&mut buffer).unwrap();
+        switch.set_link("b/eth1", false);
+        switch.remove_port(b_id);
+        let (again, b) = named(&switch, 1, "b/eth1");
+        assert_eq!(again, b_id);
+        a.send(&frame(1, 100)).unwrap();
+        b.send(&frame(2, 600)).unwrap();
+        for _ in 0..500 {
+            let report = &switch.report()[1];
+            if report.counters.to_machine.dropped.down == 1 && report.counters.from_machine.dropped.oversized == 1 {
+                assert_eq!((report.counters.to_machine.frames, report.is_up, report.faults.outgoing), (1, false, outgoing));
+                return;
+            }
+            std::thread::sleep(Duration::from_millis(10));
+        }
+        panic!("{:?}", switch.report());
     }
 
     #[test]
@@ -835,7 +498,6 @@ mod tests {
         b.recv(&mut buffer).unwrap();
         b.send(&frame(2, 60)).unwrap();
         a.recv(&mut buffer).unwrap();
-        std::thread::sleep(Duration::from_millis(50));
         switch.end_capture(id);
         let mut file = Vec::new();
         std::io::Read::read_to_end(&mut reader, &mut file).unwrap();
@@ -844,11 +506,38 @@ mod tests {
             kinds.push(file[at]);
             at += u32::from_le_bytes(file[at + 4..at + 8].try_into().unwrap()) as usize;
         }
-        assert_eq!(kinds, [0x0a, 1, 6, 6]);
+        assert_eq!(kinds, [0x0a, 1, 1, 6, 6]);
     }
 
     #[test]
-    fn this_host_has_a_loopback_address() {
-        assert!(host_addresses().contains(&Ipv4Addr::LOCALHOST));
+    fn who_floods_neither_keeps_the_others_out_nor_the_driver_waiting() {
+        let switch = Switch::start().unwrap();
+        let ((_, flooder), (_, a), (_, b)) = (port(&switch, 1), port(&switch, 1), port(&switch, 1));
+        flooder.set_nonblocking(true).unwrap();
+        let mut buffer = [0; 2048];
+        let is_over = std::sync::atomic::AtomicBool::new(false);
+        std::thread::scope(|scope| {
+            scope.spawn(|| {
+                while !is_over.load(Ordering::SeqCst) {
+                    // Broadcasts, as many as the socket takes.
+                    let _ = flooder.send(&frame(1, 1514));
+                }
+            });
+            // Asked while the flood lasts; each answer is read among the flood's frames.
+            for number in 0..50 {
+                let mut ask = frame(2, 200);
+                ask[12..14].copy_from_slice(&[number, 0x77]);
+                a.send(&ask).unwrap();
+                let is_mine = |bytes: &[u8]| bytes.len() == 200 && bytes[12..14] == [number, 0x77];
+                let found = (0..20_000).any(|_| b.recv(&mut buffer).is_ok_and(|len| is_mine(&buffer[..len])));
+                assert!(found, "frame {number} is lost in the flood");
+                assert_eq!(switch.report().len(), 3);
+            }
+            is_over.store(true, Ordering::SeqCst);
+        });
+        let report = switch.report();
+        assert_eq!(report[1].counters.from_machine.frames, 50);
+        assert!(report[1].waiting <= crate::queue::FRAMES_MAX, "what waits for one that reads nothing is bounded");
+        assert!(report[1].counters.to_machine.dropped.no_room > 0);
     }
 }

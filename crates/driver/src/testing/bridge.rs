@@ -14,6 +14,7 @@ use serde_json::{Value, json};
 use super::{Outcome, Subtest, TestOptions};
 use crate::event::{MachineId, Phase};
 use crate::guest::PATH;
+use crate::link;
 use crate::network::{Network, Reboots};
 
 /// How long QEMU's monitor may take.
@@ -116,9 +117,7 @@ impl Bridge {
         match ask.what {
             What::Setup => {
                 let names: Vec<&str> = network.machines().map(|(_, machine)| machine.name.as_str()).collect();
-                let mut segments: Vec<u32> = network.machines().flat_map(|(_, machine)| machine.interfaces.iter().map(|own| own.segment)).collect();
-                segments.sort_unstable();
-                segments.dedup();
+                let segments = link::segments(network);
                 let state_dir = network.settings().state_dir.display().to_string();
                 Ok(json!({ "machines": names, "segments": segments, "script": self.script, "outDir": self.out_dir, "stateDir": state_dir,
                            "interactive": self.is_interactive }))
@@ -180,7 +179,7 @@ impl Bridge {
                 self.monitor(machine()?)?.execute("screendump", arguments, MONITOR).map_err(|error| error.to_string())
             }
             What::Link { up } => {
-                network.view(machine()?).ports.iter().for_each(|port| network.switch().set_link(*port, up));
+                link::set_up(network, machine()?, up);
                 done
             }
             What::Forward { host, guest } => {

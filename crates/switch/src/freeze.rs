@@ -8,12 +8,21 @@
 //!
 //! Not here: memory and disks of machines (crates `qemu`, `driver`).
 
+use std::collections::{HashMap, VecDeque};
 use std::os::fd::OwnedFd;
 
+use nbv_plan::LinkFaults;
+use rustix::event::epoll;
+use rustix::io::Errno;
+use rustix::net::RecvFlags;
 use serde::{Deserialize, Serialize};
 
-use super::*;
+use crate::cable::Cable;
+use crate::engine::{FRAME_MAX, from_machine};
+use crate::fabric::{Nanos, PortId};
 use crate::impair::ShaperState;
+use crate::queue::FairQueue;
+use crate::switch::Switch;
 
 /// Bytes from machines that are kept while the switch stands still; a flood beyond is dropped.
 const HELD_MAX: usize = 256 << 20;
@@ -87,7 +96,7 @@ pub struct AddressState {
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct SettingsState {
     /// Faults of cables by the names of their ports.
-    pub faults: Vec<(String, CableFaults)>,
+    pub faults: Vec<(String, LinkFaults)>,
     /// Groups of the partition.
     pub groups: Vec<Vec<String>>,
     /// Names of ports whose link is down.
@@ -95,7 +104,7 @@ pub struct SettingsState {
 }
 
 /// The switch while it stands still.
-pub(super) struct Frozen {
+pub(crate) struct Frozen {
     since: Nanos,
     held: VecDeque<(PortId, Box<[u8]>)>,
     bytes: usize,
@@ -103,7 +112,7 @@ pub(super) struct Frozen {
 
 impl Frozen {
     /// Keeps a frame from a machine. False when there is no room.
-    pub(super) fn hold(&mut self, port: PortId, frame: &[u8]) -> bool {
+    pub(crate) fn hold(&mut self, port: PortId, frame: &[u8]) -> bool {
         if self.bytes + frame.len() > HELD_MAX {
             return false;
         }
@@ -117,8 +126,8 @@ impl Switch {
     /// Keeps a copy of the machine's end of a port's cable, so that what lies unread in it can be taken back. Without it, such frames
     /// are not in a [`SwitchState`].
     pub fn keep_far_end(&self, id: PortId, far: OwnedFd) {
-        let mut state = self.state();
-        if let Some(key) = state.ports.get(&id).copied()
+        let mut state = self.shared.lock();
+        if let Some(key) = state.ports.get(id.index()).and_then(|port| port.socket)
             && let Some(socket) = state.sockets.get_mut(&key)
         {
             socket.far = Some(far);
@@ -129,44 +138,44 @@ impl Switch {
     /// go on.
     pub fn freeze(&self) {
         let since = self.shared.now();
-        let mut state = self.state();
+        let mut state = self.shared.lock();
         state.frozen.get_or_insert_with(|| Frozen { since, held: VecDeque::new(), bytes: 0 });
     }
 
     /// What is in a switch that stands still, all machines stopped. It stays in the switch.
     #[must_use]
     pub fn take(&self) -> SwitchState {
-        let mut guard = self.state();
+        let mut guard = self.shared.lock();
         let state = &mut *guard;
         let Some(frozen) = &mut state.frozen else { return SwitchState::default() };
         let mut buffer = vec![0; FRAME_MAX];
         let mut ports = Vec::new();
-        for (id, name, _) in &state.port_names {
-            let Some(socket) = state.ports.get(id).and_then(|key| state.sockets.get_mut(key)) else { continue };
+        for port in &state.ports {
+            let Some(socket) = port.socket.and_then(|key| state.sockets.get_mut(&key)) else { continue };
             while let Some(len) = read(&socket.fd, &mut buffer) {
-                frozen.hold(*id, &buffer[..len]);
+                frozen.hold(port.id, &buffer[..len]);
             }
-            let mut unread = VecDeque::new();
+            let mut waiting: Vec<Box<[u8]>> = Vec::new();
             while let Some(len) = socket.far.as_ref().and_then(|far| read(far, &mut buffer)) {
-                unread.push_back(Box::from(&buffer[..len]));
+                waiting.push(Box::from(&buffer[..len]));
             }
-            unread.append(&mut socket.queue);
-            socket.queue = unread;
-            let cable = state.cables.get(id);
+            waiting.append(&mut socket.queue.drain());
             ports.push(PortState {
-                name: name.clone(),
-                queued: socket.queue.iter().cloned().map(Frame).collect(),
-                outgoing: cable.map(|cable| cable.outgoing.save(frozen.since)),
-                incoming: cable.map(|cable| cable.incoming.save(frozen.since)),
+                name: port.name.clone(),
+                queued: waiting.iter().cloned().map(Frame).collect(),
+                outgoing: port.cable.as_ref().map(|cable| cable.outgoing.save(frozen.since)),
+                incoming: port.cable.as_ref().map(|cable| cable.incoming.save(frozen.since)),
             });
+            socket.queue = FairQueue::of(waiting);
         }
-        let name_of = |id: PortId| state.port_names.iter().find(|(port, ..)| *port == id).map(|(_, name, _)| name.clone());
+        let name_of = |id: PortId| state.ports.get(id.index()).map(|port| port.name.clone());
         let address = |(segment, address, port, seen): (u32, [u8; 6], PortId, Nanos)| {
             Some(AddressState { segment, address, port: name_of(port)?, age: frozen.since.saturating_sub(seen) })
         };
         let mut faults: Vec<_> = state.faults.iter().map(|(name, faults)| (name.clone(), *faults)).collect();
         faults.sort_by(|a, b| a.0.cmp(&b.0));
-        let down = state.port_names.iter().filter(|(id, ..)| !state.fabric.is_up(*id)).map(|(_, name, _)| name.clone()).collect();
+        let mut down: Vec<String> = state.down.iter().cloned().collect();
+        down.sort();
         SwitchState {
             held: frozen.held.iter().filter_map(|(port, frame)| Some((name_of(*port)?, Frame(frame.clone())))).collect(),
             ports,
@@ -177,39 +186,36 @@ impl Switch {
 
     /// Replaces what is in a switch that stands still. What belongs to ports that are not there is left out.
     pub fn put(&self, saved: &SwitchState) {
-        let mut guard = self.state();
+        let mut guard = self.shared.lock();
         let state = &mut *guard;
         let Some(frozen) = &mut state.frozen else { return };
-        let ids: HashMap<&str, PortId> = state.port_names.iter().map(|(id, name, _)| (name.as_str(), *id)).collect();
+        let ids: HashMap<String, PortId> = state.ports.iter().map(|port| (port.name.clone(), port.id)).collect();
         frozen.held = saved.held.iter().filter_map(|(port, frame)| Some((*ids.get(port.as_str())?, frame.0.clone()))).collect();
         frozen.bytes = frozen.held.iter().map(|(_, frame)| frame.len()).sum();
         if let Some(settings) = &saved.settings {
             state.faults = settings.faults.iter().cloned().collect();
             state.fabric.partition(&settings.groups);
-            for (name, id) in &ids {
-                state.fabric.set_link(*id, !settings.down.iter().any(|down| down == name));
-            }
-            state.cables.clear();
-            for (name, faults) in &settings.faults {
-                if let Some(id) = ids.get(name.as_str()) {
-                    state.cables.insert(*id, Cable::new(name, faults));
-                }
+            state.down = settings.down.iter().cloned().collect();
+            for port in &mut state.ports {
+                state.fabric.set_link(port.id, !state.down.contains(&port.name));
+                let faults = state.faults.get(&port.name).filter(|faults| !faults.is_none());
+                port.cable = faults.map(|faults| Box::new(Cable::new(&port.name, faults)));
             }
         }
-        for (key, socket) in &mut state.sockets {
-            if state.ports.values().any(|port| port == key) {
-                socket.queue.clear();
+        for key in state.ports.iter().filter_map(|port| port.socket) {
+            if let Some(socket) = state.sockets.get_mut(&key) {
+                socket.queue = FairQueue::default();
             }
         }
         for port in &saved.ports {
-            let Some(id) = ids.get(port.name.as_str()) else { continue };
-            if let Some(socket) = state.ports.get(id).and_then(|key| state.sockets.get_mut(key)) {
-                socket.queue = port.queued.iter().map(|frame| frame.0.clone()).collect();
+            let Some(own) = ids.get(&port.name).and_then(|id| state.ports.get_mut(id.index())) else { continue };
+            if let Some(socket) = own.socket.and_then(|key| state.sockets.get_mut(&key)) {
+                socket.queue = FairQueue::of(port.queued.iter().map(|frame| frame.0.clone()).collect());
             }
             // Without the settings a cable may have none; then its frames come at once.
             if let (Some(outgoing), Some(incoming)) = (&port.outgoing, &port.incoming) {
                 let faults = state.faults.get(&port.name).copied().unwrap_or_default();
-                let cable = state.cables.entry(*id).or_insert_with(|| Cable::new(&port.name, &faults));
+                let cable = own.cable.get_or_insert_with(|| Box::new(Cable::new(&port.name, &faults)));
                 cable.outgoing.load(outgoing, frozen.since);
                 cable.incoming.load(incoming, frozen.since);
             }
@@ -225,18 +231,18 @@ impl Switch {
     /// Goes on where [`Self::freeze`] stopped.
     pub fn thaw(&self) {
         let now = self.shared.now();
-        let mut guard = self.state();
+        let mut guard = self.shared.lock();
         let state = &mut *guard;
         let Some(frozen) = state.frozen.take() else { return };
         let stood = now.saturating_sub(frozen.since);
-        for cable in state.cables.values_mut() {
+        for cable in state.ports.iter_mut().filter_map(|port| port.cable.as_mut()) {
             cable.outgoing.shift(stood);
             cable.incoming.shift(stood);
         }
-        for key in state.ports.values() {
-            let Some(socket) = state.sockets.get(key).filter(|socket| !socket.queue.is_empty()) else { continue };
+        for key in state.ports.iter().filter_map(|port| port.socket) {
+            let Some(socket) = state.sockets.get(&key).filter(|socket| !socket.queue.is_empty()) else { continue };
             let flags = epoll::EventFlags::IN | epoll::EventFlags::OUT;
-            let _ = epoll::modify(&self.shared.epoll, &*socket.fd, epoll::EventData::new_u64(*key), flags);
+            let _ = epoll::modify(&self.shared.epoll, &*socket.fd, epoll::EventData::new_u64(key), flags);
         }
         for (port, frame) in frozen.held {
             from_machine(&self.shared, state, now, port, &frame);
@@ -261,8 +267,11 @@ fn read(fd: &OwnedFd, buffer: &mut [u8]) -> Option<usize> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::fabric::Counters;
+    use crate::switch::frame_socket_pair;
+    use nbv_plan::Impairment;
     use std::os::unix::net::UnixDatagram;
-    use std::time::Duration;
+    use std::time::{Duration, Instant};
 
     fn plug(switch: &Switch, name: &str) -> UnixDatagram {
         let (ours, theirs) = frame_socket_pair().unwrap();
@@ -305,7 +314,7 @@ mod tests {
         }
         std::thread::sleep(Duration::from_millis(20));
         let outgoing = Impairment { delay_us: 40_000, ..Impairment::default() };
-        switch.set_faults("a/eth1", CableFaults { outgoing, ..CableFaults::default() });
+        switch.set_faults("a/eth1", LinkFaults { outgoing, ..LinkFaults::default() }, false);
         a.send(&frame(2, 1, 2)).unwrap();
         std::thread::sleep(Duration::from_millis(10));
         switch.freeze();
@@ -343,7 +352,7 @@ mod tests {
         let before = switch.take();
         switch.thaw();
         switch.partition(&[vec!["a".into()], vec!["b".into()]]);
-        switch.set_link(switch.report()[0].id, false);
+        switch.set_link("a/eth1", false);
         switch.freeze();
         let after = switch.take();
         assert_eq!(after.settings.as_ref().unwrap().down, ["a/eth1"]);

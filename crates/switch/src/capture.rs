@@ -1,0 +1,124 @@
+//! Captures: frames as pcapng, written by a thread of their own so that a slow disk holds up no frame.
+//!
+//! Not here: the file format ([`crate::pcapng`]).
+
+use std::io::Write;
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+
+use crate::pcapng;
+
+/// Bytes of a capture that wait to be written; frames beyond are left out of it.
+const WAITING_MAX: usize = 64 << 20;
+
+/// What a capture takes.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Tap {
+    /// All frames from and to the ports of a machine (what precedes `/` in a port's name).
+    Machine(String),
+    /// All frames that enter a segment, at the ports where they enter.
+    Segment(u32),
+    /// All frames from and to all machines.
+    All,
+}
+
+/// A running capture.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct CaptureId(pub(crate) u64);
+
+pub(crate) struct Capture {
+    pub(crate) tap: Tap,
+    /// Names of the interfaces in the order of their numbers.
+    interfaces: Vec<String>,
+    buffer: Arc<Buffer>,
+}
+
+#[derive(Default)]
+struct Buffer {
+    state: Mutex<Waiting>,
+    changed: Condvar,
+}
+
+#[derive(Default)]
+struct Waiting {
+    bytes: Vec<u8>,
+    /// Nothing more comes.
+    is_over: bool,
+    /// The writer has written all, or cannot.
+    is_written: bool,
+}
+
+impl Buffer {
+    fn lock(&self) -> MutexGuard<'_, Waiting> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Writes what comes until the end or until nobody reads.
+    fn write_out(&self, mut out: impl Write) {
+        loop {
+            let mut state = self.lock();
+            while state.bytes.is_empty() && !state.is_over {
+                state = self.changed.wait(state).unwrap_or_else(PoisonError::into_inner);
+            }
+            let (bytes, is_over) = (std::mem::take(&mut state.bytes), state.is_over);
+            drop(state);
+            let is_bad = out.write_all(&bytes).is_err();
+            if is_bad || is_over {
+                let _ = out.flush();
+                let mut state = self.lock();
+                (state.is_over, state.is_written) = (true, true);
+                state.bytes = Vec::new();
+                self.changed.notify_all();
+                return;
+            }
+        }
+    }
+}
+
+impl Capture {
+    /// Starts one that writes to `out`; `interfaces` are there from the start, in this order.
+    pub(crate) fn start(tap: Tap, interfaces: Vec<String>, out: impl Write + Send + 'static) -> std::io::Result<Self> {
+        let buffer = Arc::new(Buffer::default());
+        {
+            let mut state = buffer.lock();
+            pcapng::header(&mut state.bytes);
+            interfaces.iter().for_each(|name| pcapng::interface(name, &mut state.bytes));
+        }
+        let writer = Arc::clone(&buffer);
+        std::thread::Builder::new().name("capture".into()).spawn(move || writer.write_out(out))?;
+        Ok(Self { tap, interfaces, buffer })
+    }
+
+    /// Adds a frame at the port `name`; `time` is in nanoseconds since 1970.
+    pub(crate) fn add(&mut self, name: &str, time: u64, is_from_machine: bool, frame: &[u8]) {
+        let mut state = self.buffer.lock();
+        if state.is_over || state.bytes.len() > WAITING_MAX {
+            return;
+        }
+        let number = self.interfaces.iter().position(|known| known == name).unwrap_or_else(|| {
+            pcapng::interface(name, &mut state.bytes);
+            self.interfaces.push(name.to_owned());
+            self.interfaces.len() - 1
+        });
+        let was_empty = state.bytes.is_empty();
+        pcapng::frame(u32::try_from(number).unwrap_or(u32::MAX), time, is_from_machine, frame, &mut state.bytes);
+        drop(state);
+        if was_empty {
+            self.buffer.changed.notify_all();
+        }
+    }
+
+    /// Ends it; what was captured is still written. Gives what waits for that.
+    pub(crate) fn end(self) -> impl FnOnce() {
+        let mut state = self.buffer.lock();
+        state.is_over = true;
+        self.buffer.changed.notify_all();
+        drop(state);
+        let buffer = self.buffer;
+        move || {
+            let mut state = buffer.lock();
+            while !state.is_written {
+                state = buffer.changed.wait(state).unwrap_or_else(PoisonError::into_inner);
+            }
+        }
+    }
+}
