@@ -17,6 +17,26 @@ in
     [ "eth1" "52:54:00:12:02:01" [ "192.168.2.1/24" "2001:db8:2::1/64" ] ]
     [ "eth2" "52:54:00:12:05:01" [ "192.168.5.1/24" "2001:db8:5::1/64" ] ]
   ];
+  testLinks =
+    let
+      of = name: links: (builtins.head (plan { a = { virtualisation = { inherit links; }; }; })).interfaces;
+      first = links: (builtins.head (of "a" links)).faults or null;
+    in
+    is (map first [
+      { }
+      { eth1 = { delay = "1.5s"; loss = "0.25%"; rate = "10mbit"; mtu = 1400; incoming.delay = "200us"; outgoing.cut = true; seed = 4; }; }
+      { vlan1 = { delay = "5ms"; loss = 0.5; seed = 1; }; eth1.delay = "7 ms"; }
+      { vlan1.rate = 5000; }
+    ]) [
+      null
+      { outgoing = { delayUs = 1500000; loss = 0.0025; rate = 10000000; mtu = 1400; cut = true; }; incoming = { delayUs = 200; loss = 0.0025; rate = 10000000; mtu = 1400; }; seed = 4; }
+      { outgoing = { delayUs = 7000; loss = 0.5; }; incoming = { delayUs = 7000; loss = 0.5; }; seed = 1; }
+      { outgoing.rate = 5000; incoming.rate = 5000; }
+    ];
+  testLinkUnknown = fails (plan { a.virtualisation.links.eth7.delay = "1ms"; });
+  testLinkBadTime = fails (plan { a.virtualisation.links.eth1.delay = "50"; });
+  testLinkBadShare = fails (plan { a.virtualisation.links.eth1.loss = "150%"; });
+  testLinkBadRate = fails (plan { a.virtualisation.links.eth1.rate = "fast"; });
   testTargetAddress = is (lib.last (builtins.head (builtins.head (plan { a.deployment.targetHost = "192.168.1.77"; })).interfaces).addresses) "192.168.1.77/24";
   testTargetElsewhere = fails (plan { a.deployment.targetHost = "192.168.9.77"; });
   testTargetTaken = fails (plan { a.deployment.targetHost = "192.168.1.2"; b = { }; });

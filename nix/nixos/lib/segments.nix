@@ -5,6 +5,7 @@ let
   inherit (builtins) elem elemAt filter head length map match toString;
   inherit (lib.diagnostics) fail;
   v = config.virtualisation;
+  links = import ./links.nix { inherit lib; };
   hex2 = n: lib.fixedWidthString 2 "0" (lib.toLower (lib.toHexString n));
 
   vlans = lib.imap1 (i: segment: { name = "eth${toString i}"; inherit segment; }) v.vlans;
@@ -67,10 +68,11 @@ let
       else { interface = (head fits).name; address = "${lib.toLower target}/64"; }
     else null;
 in
+assert links.check { inherit name options; links = v.links; interfaces = all; };
 map
-  (i: {
+  (i: let faults = links.faultsOf v.links i; in {
     inherit (i) name segment;
     mac = "52:54:00:12:${hex2 i.segment}:${hex2 number}";
     addresses = addressesOf i ++ lib.optional (added != null && added.interface == i.name) added.address;
-  })
+  } // lib.optionalAttrs (faults != null) { inherit faults; })
   all

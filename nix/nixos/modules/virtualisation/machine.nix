@@ -106,6 +106,7 @@ in
       example = { wan = { vlan = 2; assignIP = true; }; };
       description = "Interfaces on segments, by names of your own.";
     };
+    links = (import ../../lib/links.nix { inherit lib; }).option;
     forwardPorts = mkOption {
       type = types.listOf (
         types.submodule {
