@@ -10,6 +10,7 @@ use nbv_diag::{SourceMap, Span};
 use nbv_syntax::{Arena, Features, FxBuild, Lint, Symbol, Symbols};
 
 use crate::context::{Context, ContextElem, ContextTable};
+use crate::env::Spare;
 use crate::error::EvalError;
 use crate::primop::PrimOp;
 use crate::sym;
@@ -153,6 +154,7 @@ pub(crate) struct Common<'h> {
 /// another thread.
 pub struct Evaluator<'h> {
     pub(crate) arena: &'h Arena,
+    pub(crate) spare: Spare<'h>,
     pub(crate) shared: Arc<Shared<'h>>,
     pub(crate) common: Common<'h>,
     pub(crate) depth: Cell<u32>,
@@ -240,6 +242,7 @@ impl<'h> Evaluator<'h> {
         };
         let ev = Evaluator {
             arena,
+            spare: Spare::default(),
             shared: Arc::new(shared),
             common,
             depth: Cell::new(0),
@@ -261,6 +264,7 @@ impl<'h> Evaluator<'h> {
         let shared = other.shared.clone();
         Evaluator {
             arena: shared.heap.arena(),
+            spare: Spare::default(),
             common: other.common,
             depth: Cell::new(0),
             ticks: Cell::new(0),

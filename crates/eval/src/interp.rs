@@ -100,7 +100,7 @@ impl<'h> Evaluator<'h> {
                         let arity = lambda.node.arity as usize;
                         if arity <= args.len() {
                             self.enter_call().or_at(node.span)?;
-                            let frame = Env::new(self.arena, lambda.env, lambda.node.frame as usize);
+                            let frame = self.spare.frame(self.arena, lambda.env, lambda.node.frame as usize);
                             for (i, arg) in args[..arity].iter().enumerate() {
                                 // SAFETY: a lambda's frame begins with its parameters.
                                 unsafe { Env::set(frame, i as u32, self.delay(env, arg)) };
@@ -122,6 +122,8 @@ impl<'h> Evaluator<'h> {
                 Code::Let(l) => {
                     let outer = env;
                     if l.frame != 0 {
+                        // SAFETY: code runs in a frame that is in use.
+                        unsafe { Env::capture(env) };
                         env = Env::new(self.arena, env, l.frame as usize);
                     }
                     self.fill(outer, env, l.binds);
@@ -209,10 +211,13 @@ impl<'h> Evaluator<'h> {
         }
     }
 
-    /// The body of a called function, with a trace frame when it fails.
+    /// The body of a called function, with a trace frame when it fails. The frame ends here.
     #[inline(always)]
     fn eval_body(&self, frame: EnvPtr<'h>, lambda: &'h LambdaNode<'h>, call: Span) -> EvalResult<Value<'h>> {
-        match self.eval(frame, lambda.body) {
+        let result = self.eval(frame, lambda.body);
+        // SAFETY: callers make the frame with this size and leave it to this call.
+        unsafe { self.spare.give_back(frame, lambda.frame as usize) };
+        match result {
             Ok(v) => Ok(v),
             Err(e) => Err(self.call_frame(e, lambda, call)),
         }
@@ -316,7 +321,13 @@ impl<'h> Evaluator<'h> {
     #[inline(never)]
     fn make_attrs(&self, env: EnvPtr<'h>, set: &'h AttrSetNode<'h>, span: Span) -> EvalResult<Value<'h>> {
         let outer = env;
-        let env = if set.frame != 0 { Env::new(self.arena, env, set.frame as usize) } else { env };
+        let env = if set.frame != 0 {
+            // SAFETY: code runs in a frame that is in use.
+            unsafe { Env::capture(env) };
+            Env::new(self.arena, env, set.frame as usize)
+        } else {
+            env
+        };
         if set.has_overrides {
             // Names must not share cells that `__overrides` may replace.
             for bind in set.binds {

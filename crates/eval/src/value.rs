@@ -174,6 +174,8 @@ impl<'h> Value<'h> {
 
     #[inline(always)]
     pub(crate) fn lambda(env: *const Env<'h>, node: &'h LambdaNode<'h>) -> Self {
+        // SAFETY: code runs in a frame that is in use.
+        unsafe { Env::capture(env) };
         Value::raw(env as u64 | TAG_LAMBDA, node as *const LambdaNode as u64)
     }
 
@@ -189,6 +191,8 @@ impl<'h> Value<'h> {
 
     #[inline(always)]
     pub(crate) fn thunk(env: *const Env<'h>, node: &'h Node<'h>) -> Self {
+        // SAFETY: code runs in a frame that is in use.
+        unsafe { Env::capture(env) };
         Value::raw(env as u64 | TAG_THUNK, node as *const Node as u64)
     }
 

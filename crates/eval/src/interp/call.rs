@@ -130,7 +130,7 @@ impl<'h> Evaluator<'h> {
         args: &[Ref<'h>],
         span: Span,
     ) -> EvalResult<Value<'h>> {
-        let frame = Env::new(self.arena, up, lambda.frame as usize);
+        let frame = self.spare.frame(self.arena, up, lambda.frame as usize);
         for (i, arg) in args.iter().enumerate() {
             // SAFETY: a lambda's frame begins with its parameters.
             unsafe { Env::set(frame, i as u32, arg) };
