@@ -154,7 +154,7 @@ impl<'h> Evaluator<'h> {
         let v = self.force(r)?;
         match v.view() {
             View::Attrs(attrs) => self.deeper(|| {
-                for attr in attrs.as_slice() {
+                for attr in attrs {
                     self.force_deep_seen(attr.value, seen).or_at(nbv_diag::Span::new(attr.pos, attr.pos)).frame(
                         nbv_diag::Span::new(attr.pos, attr.pos),
                         || format!("while evaluating the attribute `{}`", self.display(attr.name)),

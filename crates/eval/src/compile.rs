@@ -7,14 +7,15 @@
 use std::collections::HashMap;
 
 use nbv_diag::Span;
-use nbv_syntax::ast::{AttrSet, AttrValue as AstValue, E, ExprKind, Key, Lambda, Op, Parsed, SetId};
+use nbv_syntax::ast::{AttrSet, AttrValue as AstValue, E, ExprKind, Key as AstKey, Lambda, Op, Parsed, SetId};
 use nbv_syntax::{FxBuild, Symbol};
 
+use crate::attrs::{Key, Shape};
 use crate::context::Context;
 use crate::error::EvalError;
 use crate::evaluator::Evaluator;
 use crate::node::{
-    AttrBind, AttrKey, AttrSetNode, AttrValue, Bind, Code, DynamicBind, DynamicVar, Formal, LambdaNode, LetNode, N, Node,
+    AttrKey, AttrSetNode, AttrValue, Bind, Code, DynamicBind, DynamicVar, Formal, LambdaNode, LetNode, N, Node,
     Pattern, SelectPath, WithNode,
 };
 use crate::sym;
@@ -235,10 +236,10 @@ impl<'h, 'p, 'a> Compiler<'h, 'p, 'a> {
             }
             ExprKind::Select { base, rest } => {
                 let mut base = self.expr(base, is_direct)?;
-                let is_static = rest.default.is_none() && rest.path.iter().all(|k| matches!(k, Key::Static(..)));
+                let is_static = rest.default.is_none() && rest.path.iter().all(|k| matches!(k, AstKey::Static(..)));
                 if is_static {
                     for key in rest.path {
-                        if let Key::Static(name, at) = *key {
+                        if let AstKey::Static(name, at) = *key {
                             let span = if rest.path.len() == 1 { span } else { base.span.to(at) };
                             base = self.mk(Code::Select(base, name), span);
                         }
@@ -359,13 +360,13 @@ impl<'h, 'p, 'a> Compiler<'h, 'p, 'a> {
         Ok(self.mk(code, span))
     }
 
-    fn keys(&mut self, path: &[Key<'a>], is_direct: bool) -> EvalResult<&'h [AttrKey<'h>]> {
+    fn keys(&mut self, path: &[AstKey<'a>], is_direct: bool) -> EvalResult<&'h [AttrKey<'h>]> {
         let keys = path
             .iter()
             .map(|key| {
                 Ok(match *key {
-                    Key::Static(name, span) => AttrKey::Static(name, span),
-                    Key::Dynamic(e) => AttrKey::Dynamic(self.expr(e, is_direct)?),
+                    AstKey::Static(name, span) => AttrKey::Static(name, span),
+                    AstKey::Dynamic(e) => AttrKey::Dynamic(self.expr(e, is_direct)?),
                 })
             })
             .collect::<EvalResult<Vec<_>>>()?;
@@ -491,21 +492,24 @@ impl<'h, 'p, 'a> Compiler<'h, 'p, 'a> {
         if has_frame { self.frames.pop().unwrap_or(0).max(1) } else { 0 }
     }
 
+    /// Sorts attributes into their shape and their values.
+    fn shape(&self, mut attrs: Vec<(Key, AttrValue<'h>)>) -> (Shape<'h>, &'h [AttrValue<'h>]) {
+        attrs.sort_unstable_by_key(|a| a.0.name);
+        let (keys, values): (Vec<_>, Vec<_>) = attrs.into_iter().unzip();
+        (Shape { keys: self.ev.arena.slice(&keys) }, self.ev.arena.slice(&values))
+    }
+
     fn recursive_set(&mut self, id: SetId, span: Span, is_direct: bool) -> EvalResult<N<'h>> {
         let group = self.open_group(id, is_direct)?;
         let parsed = self.parsed;
         let set = parsed.set(id);
-        let mut attrs: Vec<AttrBind<'h>> = set
-            .attrs
-            .iter()
-            .enumerate()
-            .map(|(i, a)| AttrBind { name: a.name, pos: a.span.start, value: AttrValue::Slot(group.first + i as u32) })
-            .collect();
-        attrs.sort_unstable_by_key(|a| a.name);
+        let attrs = set.attrs.iter().enumerate();
+        let attrs = attrs.map(|(i, a)| (Key { name: a.name, pos: a.span.start }, AttrValue::Slot(group.first + i as u32)));
+        let (shape, values) = self.shape(attrs.collect());
         let dynamic = self.dynamic(set)?;
         let has_overrides = set.find(sym::OVERRIDES).is_some();
         let frame = self.close_group(group.has_frame);
-        let node = AttrSetNode { frame, binds: group.binds, attrs: self.ev.arena.slice(&attrs), dynamic, has_overrides };
+        let node = AttrSetNode { frame, binds: group.binds, shape, values, dynamic, has_overrides };
         Ok(self.mk(Code::AttrSet(self.ev.arena.alloc(node)), span))
     }
 
@@ -539,14 +543,15 @@ impl<'h, 'p, 'a> Compiler<'h, 'p, 'a> {
                     self.mk(Code::Select(from, attr.name), attr.span)
                 }
             };
-            attrs.push(AttrBind { name: attr.name, pos: attr.span.start, value: AttrValue::Outer(value) });
+            attrs.push((Key { name: attr.name, pos: attr.span.start }, AttrValue::Outer(value)));
         }
-        attrs.sort_unstable_by_key(|a| a.name);
+        let (shape, values) = self.shape(attrs);
         let dynamic = self.dynamic(set)?;
         let node = AttrSetNode {
             frame: 0,
             binds: self.ev.arena.slice(&binds),
-            attrs: self.ev.arena.slice(&attrs),
+            shape,
+            values,
             dynamic,
             has_overrides: false,
         };

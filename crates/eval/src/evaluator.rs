@@ -420,6 +420,11 @@ impl<'h> Evaluator<'h> {
         self.cell(Value::app(f, arg))
     }
 
+    /// A cell that applies a function to an attribute's name and value when it is forced.
+    pub(crate) fn lazy_attr(&self, f: Ref<'h>, name: Symbol, value: Ref<'h>) -> Ref<'h> {
+        self.cell(Value::attr_app(f, name, value))
+    }
+
     /// The context of these elements.
     pub fn context(&self, elems: &[ContextElem<'_>]) -> Context<'h> {
         lock(&self.shared.contexts).intern(self.arena, elems)

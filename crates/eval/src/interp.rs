@@ -15,7 +15,7 @@ use crate::node::{AttrKey, AttrSetNode, AttrValue, Bind, Code, DynamicVar, Lambd
 use crate::primop::PrimOp;
 use crate::sym;
 use crate::value::{
-    Attr, Attrs, EvalResult, Kind, Pap, Ref, Slot, TAG_APP, TAG_LAMBDA, TAG_MASK, TAG_PENDING, TAG_THUNK, Value, View,
+    Attr, Attrs, EvalResult, Kind, Pap, Ref, Slot, TAG_APP, TAG_ATTR_APP, TAG_INT_APP, TAG_LAMBDA, TAG_MASK, TAG_PENDING, TAG_THUNK, Value, View,
 };
 
 mod call;
@@ -201,7 +201,7 @@ impl<'h> Evaluator<'h> {
                     // Compat: the right operand first, since 2.32.
                     let right = self.eval_attrs(env, b, "in the right operand of `//`")?;
                     let left = self.eval_attrs(env, a, "in the left operand of `//`")?;
-                    return Ok(Value::attrs(self.update(left, right)));
+                    return Ok(Value::attrs(Attrs::update(self.arena, left, right)));
                 }
                 Code::Concat(a, b) => return self.concat_chain(env, a, b),
                 Code::Interpolate(parts) => return self.interpolate(env, parts, false, node.span),
@@ -283,7 +283,7 @@ impl<'h> Evaluator<'h> {
     }
 
     #[inline(always)]
-    fn peek_attr(&self, env: EnvPtr<'h>, base: N<'h>, name: Symbol) -> Option<&'h Attr<'h>> {
+    fn peek_attr(&self, env: EnvPtr<'h>, base: N<'h>, name: Symbol) -> Option<Attr<'h>> {
         let r = match base.code {
             Code::Const(r) => r,
             // SAFETY: the compiler resolved the variables to existing slots.
@@ -342,10 +342,7 @@ impl<'h> Evaluator<'h> {
             AttrValue::Outer(node) => self.delay(outer, node),
             AttrValue::Slot(slot) => self.local(env, slot),
         };
-        let attrs = Attrs::build(self.arena, set.attrs.len(), |i| {
-            let attr = &set.attrs[i];
-            Attr { name: attr.name, pos: attr.pos, value: cell(&attr.value) }
-        });
+        let attrs = Attrs::shaped(self.arena, &set.shape, |i| cell(&set.values[i]));
         if set.dynamic.is_empty() && !set.has_overrides {
             return Ok(Value::attrs(attrs));
         }
@@ -361,26 +358,26 @@ impl<'h> Evaluator<'h> {
         attrs: Attrs<'h>,
         span: Span,
     ) -> EvalResult<Value<'h>> {
-        let mut all: Vec<Attr<'h>> = attrs.as_slice().to_vec();
+        let mut all: Vec<Attr<'h>> = attrs.iter().collect();
         if set.has_overrides {
             let overrides = attrs.get(sym::OVERRIDES).map(|a| self.force(a.value)).transpose()?;
             if let Some(v) = overrides {
                 let Some(over) = v.as_attrs() else {
                     return Err(self.expected("a set", v).at(span).frame(span, "while evaluating `__overrides`"));
                 };
-                for a in over.as_slice() {
+                for a in over {
                     match all.iter_mut().find(|b| b.name == a.name) {
                         Some(b) => {
-                            *b = *a;
+                            *b = a;
                             // Compat: the recursive scope sees the overridden value.
-                            for (bind, static_attr) in set.attrs.iter().enumerate() {
-                                if let (true, AttrValue::Slot(slot)) = (static_attr.name == a.name, set.attrs[bind].value) {
+                            for (key, value) in set.shape.keys.iter().zip(set.values) {
+                                if let (true, &AttrValue::Slot(slot)) = (key.name == a.name, value) {
                                     // SAFETY: the slot is the attribute's own in this frame.
                                     unsafe { Env::set(env, slot, a.value) };
                                 }
                             }
                         }
-                        None => all.push(*a),
+                        None => all.push(a),
                     }
                 }
                 all.sort_by_key(|a| a.name);
@@ -495,7 +492,7 @@ impl<'h> Evaluator<'h> {
     #[cold]
     pub fn missing_attribute(&self, attrs: Attrs<'h>, name: Symbol) -> EvalError {
         let wanted = self.display(name);
-        let names: Vec<_> = attrs.as_slice().iter().map(|a| self.display(a.name)).collect();
+        let names: Vec<_> = attrs.iter().map(|a| self.display(a.name)).collect();
         let e = EvalError::new("eval::missing-attribute", format!("attribute `{wanted}` does not exist"));
         match nbv_diag::did_you_mean(&wanted, names.iter().map(|n| &**n)) {
             Some(hint) => e.hint(hint),
@@ -522,8 +519,8 @@ impl<'h> Evaluator<'h> {
         for &(up, slot) in var.chain {
             // SAFETY: as above.
             let cell = self.local(unsafe { Env::up(env, up) }, slot);
-            let attrs = cell.peek().and_then(|v| v.as_attrs()).map_or(&[][..], |a| a.as_slice());
-            names.extend(attrs.iter().map(|a| self.display(a.name)));
+            let attrs = cell.peek().and_then(|v| v.as_attrs());
+            names.extend(attrs.into_iter().flatten().map(|a| self.display(a.name)));
         }
         let e = EvalError::new("eval::undefined-variable", format!("undefined variable `{wanted}`")).at(span);
         Err(match nbv_diag::did_you_mean(&wanted, names.iter().map(|n| &**n)) {

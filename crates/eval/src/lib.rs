@@ -51,7 +51,7 @@
 //!   `ev.cell(v)` makes one; `ev.lazy_call(f, arg)` makes one that applies `f` when forced; pass on `args[i]`
 //!   itself to keep laziness and identity. Result values of a builtin are forced: `ev.force(args[1])`.
 //! * Take values apart with `value.view()` ([`View`]) or `as_int`, `as_string`, `as_list`, `as_attrs`, …
-//! * Sets: `attrs.get(symbol)`, `attrs.as_slice()` (symbol order), `attrs.by_name(ev.symbols())` (byte order).
+//! * Sets: `attrs.get(symbol)`, `attrs.iter()` (symbol order), `attrs.by_name(ev.symbols())` (byte order).
 //!   Symbols: `ev.intern(b"x")`, `string.symbol(ev.symbols())` (cached in the string), constants in `sym`.
 //! * Calls: `ev.call(f, &[a, b])` with `f` from `ev.force_function(args[0])`.
 //! * Contexts: `ev.context(&[ContextElem::Opaque(path)])`, `ev.join_contexts(a, b)`, `s.context().elems()`.
@@ -61,6 +61,7 @@
 //! * The world: `ev.world().read_file(…)`; settings: `ev.settings()`; state that outlives a call lives in
 //!   `builtins::State` (`ev.shared.builtin_state`), behind a lock.
 
+mod attrs;
 pub mod builtins;
 mod coerce;
 mod compile;
@@ -90,6 +91,7 @@ mod value;
 mod world;
 pub mod xml;
 
+pub use attrs::{Attr, Attrs, Iter};
 pub use context::{Context, ContextElem};
 pub use error::{EvalError, ResultExt};
 pub use evaluator::{Evaluator, ForkHandle, Heap, Settings, normalise_path, on_big_stack};
@@ -98,5 +100,5 @@ pub use nbv_syntax::{Features, Lint, Symbol, Symbols};
 pub use primop::{PrimClosure, PrimFn, PrimOp};
 pub use select::Found;
 pub use print::{attribute_name, float_fixed, float_general, is_identifier, quote};
-pub use value::{Attr, Attrs, EvalResult, Kind, Lambda, Pap, Ref, Slot, Str, Value, View};
+pub use value::{EvalResult, Kind, Lambda, Pap, Ref, Slot, Str, Value, View};
 pub use world::{FileKind, GitRequest, GitTree, MessageKind, World, WorldError};

@@ -197,7 +197,7 @@ impl<'h> Evaluator<'h> {
         let v = self.force(path)?;
         let path = to_path(self.coerce_to_path(v)?.bytes());
         let resolved = self.resolve_file(&path)?;
-        let extra: ExtraScope<'h> = scope.as_slice().iter().map(|a| (a.name, a.value)).collect();
+        let extra: ExtraScope<'h> = scope.iter().map(|a| (a.name, a.value)).collect();
         self.load_file(&resolved, Some(&extra))
     }
 
@@ -210,11 +210,11 @@ impl<'h> Evaluator<'h> {
             return self.auto_call(inner, args);
         }
         let Some(pattern) = v.next_parameter().and_then(|p| p.pattern) else { return Ok(v) };
-        let mut given: Vec<Attr<'h>> = if pattern.has_ellipsis { args.as_slice().to_vec() } else { Vec::new() };
+        let mut given: Vec<Attr<'h>> = if pattern.has_ellipsis { args.iter().collect() } else { Vec::new() };
         for formal in pattern.formals {
             match args.get(formal.name) {
                 Some(_) if pattern.has_ellipsis => {}
-                Some(attr) => given.push(*attr),
+                Some(attr) => given.push(attr),
                 None if formal.default.is_none() => {
                     let name = self.display(formal.name);
                     return Err(EvalError::new(
@@ -243,7 +243,7 @@ impl<'h> Evaluator<'h> {
                     match attrs.get(symbol) {
                         Some(attr) => self.force(attr.value)?,
                         None => {
-                            let names: Vec<_> = attrs.as_slice().iter().map(|a| self.display(a.name)).collect();
+                            let names: Vec<_> = attrs.iter().map(|a| self.display(a.name)).collect();
                             let e = missing(format!("attribute `{name}` in selection path `{path}` not found"));
                             return Err(match nbv_diag::did_you_mean(&name, names.iter().map(|n| &**n)) {
                                 Some(hint) => e.hint(hint),

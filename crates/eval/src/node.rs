@@ -6,6 +6,7 @@
 use nbv_diag::Span;
 use nbv_syntax::Symbol;
 
+use crate::attrs::Shape;
 use crate::value::Ref;
 
 pub(crate) type N<'h> = &'h Node<'h>;
@@ -125,13 +126,6 @@ pub(crate) struct LetNode<'h> {
 }
 
 #[derive(Clone, Copy)]
-pub(crate) struct AttrBind<'h> {
-    pub(crate) name: Symbol,
-    pub(crate) pos: u32,
-    pub(crate) value: AttrValue<'h>,
-}
-
-#[derive(Clone, Copy)]
 pub(crate) enum AttrValue<'h> {
     /// Plain sets and `inherit` in recursive ones: code for the outer frame.
     Outer(N<'h>),
@@ -144,8 +138,10 @@ pub(crate) struct AttrSetNode<'h> {
     pub(crate) frame: u32,
     /// Cells made first: hidden ones for `inherit (e)` and, in recursive sets, every attribute.
     pub(crate) binds: &'h [Bind<'h>],
-    /// Sorted by symbol.
-    pub(crate) attrs: &'h [AttrBind<'h>],
+    /// Names and places of the attributes.
+    pub(crate) shape: Shape<'h>,
+    /// One for each key of the shape.
+    pub(crate) values: &'h [AttrValue<'h>],
     pub(crate) dynamic: &'h [DynamicBind<'h>],
     /// Recursive with an attribute `__overrides`: its slot.
     pub(crate) has_overrides: bool,

@@ -10,7 +10,7 @@ use crate::error::{EvalError, ResultExt};
 use crate::evaluator::{Evaluator, normalise_path};
 use crate::node::{Code, N};
 use crate::sym;
-use crate::value::{Attr, Attrs, EvalResult, Kind, Ref, Str, Value, View};
+use crate::value::{Attrs,  EvalResult, Kind, Ref, Str, Value, View};
 
 type EnvPtr<'h> = *const Env<'h>;
 
@@ -184,7 +184,7 @@ impl<'h> Evaluator<'h> {
                 if a.len() != b.len() {
                     return Ok(false);
                 }
-                for (x, y) in a.as_slice().iter().zip(b.as_slice()) {
+                for (x, y) in a.iter().zip(b) {
                     if x.name != y.name || !self.equal_cells(x.value, y.value)? {
                         return Ok(false);
                     }
@@ -274,36 +274,6 @@ impl<'h> Evaluator<'h> {
         }
     }
 
-    /// The operator `//`.
-    #[inline(never)]
-    pub(crate) fn update(&self, left: Attrs<'h>, right: Attrs<'h>) -> Attrs<'h> {
-        if left.is_empty() {
-            return right;
-        }
-        if right.is_empty() {
-            return left;
-        }
-        let (a, b) = (left.as_slice(), right.as_slice());
-        Attrs::merge(self.arena, a.len() + b.len(), |out| {
-            let (mut i, mut j) = (0, 0);
-            while j < b.len() {
-                let name = b[j].name;
-                // Perf: long runs of the left side are copied whole.
-                let start = i;
-                while i < a.len() && a[i].name < name {
-                    i += 1;
-                }
-                out.extend(&a[start..i]);
-                if i < a.len() && a[i].name == name {
-                    i += 1;
-                }
-                out.extend(&b[j..j + 1]);
-                j += 1;
-            }
-            out.extend(&a[i..]);
-        })
-    }
-
     /// `a ++ (b ++ …)`, copied once.
     #[inline(never)]
     pub(crate) fn concat_chain(&self, env: EnvPtr<'h>, a: N<'h>, mut rest: N<'h>) -> EvalResult<Value<'h>> {
@@ -342,27 +312,4 @@ fn division_by_zero() -> EvalError {
 fn compare_paths(a: &[u8], b: &[u8]) -> Ordering {
     let key = |b: &u8| if *b == b'/' { 0 } else { *b };
     a.iter().map(key).cmp(b.iter().map(key))
-}
-
-/// Sink of [`Attrs::merge`].
-pub(crate) struct AttrSink<'h> {
-    to: *mut Attr<'h>,
-    pub(crate) len: usize,
-    capacity: usize,
-}
-
-impl<'h> AttrSink<'h> {
-    /// # Safety
-    /// `to` has room for `capacity` attributes.
-    pub(crate) unsafe fn new(to: *mut Attr<'h>, capacity: usize) -> Self {
-        AttrSink { to, len: 0, capacity }
-    }
-
-    #[inline(always)]
-    pub(crate) fn extend(&mut self, attrs: &[Attr<'h>]) {
-        assert!(attrs.len() <= self.capacity - self.len, "the bound of a merge holds");
-        // SAFETY: there is room, by the assertion and the contract of `new`.
-        unsafe { std::ptr::copy_nonoverlapping(attrs.as_ptr(), self.to.add(self.len), attrs.len()) };
-        self.len += attrs.len();
-    }
 }

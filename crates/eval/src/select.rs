@@ -38,7 +38,7 @@ impl<'h> Evaluator<'h> {
         if !self.is_derivation(attrs)? {
             return Ok(true);
         }
-        if done.insert(attrs.as_slice().as_ptr() as usize) {
+        if done.insert(attrs.address()) {
             let name = self.select(attrs, "name")?;
             if name.as_string().is_none() {
                 return Err(self.expected("a string", name)).frame(Span::NONE, || "while evaluating the `name` of a derivation".to_owned());

@@ -9,9 +9,11 @@
 //! | 2 lambda | environment | lambda node |
 //! | 3 application | function cell | argument cell |
 //! | 4 pending | thread id | 0 |
+//! | 5 application to an attribute | function cell, upper half of the name's symbol above it | cell of the attribute, lower half above it |
+//! | 6 application to an integer | function cell | integer |
 //!
 //! A [`Slot`] is the cell that holds a value: environments, lists and attribute sets point to slots and never
-//! copy values. States: `thunk | application -> pending -> finished`, or back to the thunk when it fails.
+//! copy values. States: `thunk | an application -> pending -> finished`, or back to the thunk when it fails.
 //! The winner of the compare-exchange to pending owns the cell until it stores the result.
 //!
 //! Everything lives in arenas with lifetime `'h` and has no destructor.
@@ -22,11 +24,11 @@ use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 
 use nbv_syntax::{Arena, Symbol, Symbols};
 
+pub(crate) use crate::attrs::{Attr, Attrs};
 use crate::context::Context;
 use crate::env::Env;
 use crate::error::EvalError;
 use crate::node::{LambdaNode, Node, Pattern};
-use crate::ops::AttrSink;
 use crate::primop::PrimOp;
 
 /// A cell in the heap. Cheap to copy; this is what builtins get and give.
@@ -41,6 +43,12 @@ pub(crate) const TAG_THUNK: u64 = 1;
 pub(crate) const TAG_LAMBDA: u64 = 2;
 pub(crate) const TAG_APP: u64 = 3;
 pub(crate) const TAG_PENDING: u64 = 4;
+pub(crate) const TAG_ATTR_APP: u64 = 5;
+pub(crate) const TAG_INT_APP: u64 = 6;
+
+/// Bits of an address; the system gives programs no larger ones unless they ask.
+const ADDRESS_BITS: u32 = 48;
+const ADDRESS: u64 = (1 << ADDRESS_BITS) - 1;
 
 const K_NULL: u64 = 1 << 3;
 const K_BOOL: u64 = 2 << 3;
@@ -169,7 +177,7 @@ impl<'h> Value<'h> {
 
     #[inline(always)]
     pub fn attrs(a: Attrs<'h>) -> Self {
-        Value::raw(K_ATTRS, a.0 as *const AttrsHeader as u64)
+        Value::raw(K_ATTRS, a.address() as u64)
     }
 
     #[inline(always)]
@@ -199,6 +207,31 @@ impl<'h> Value<'h> {
     #[inline(always)]
     pub(crate) fn app(f: Ref<'h>, arg: Ref<'h>) -> Self {
         Value::raw(f as *const Slot as u64 | TAG_APP, arg as *const Slot as u64)
+    }
+
+    /// `f name value`: what `mapAttrs` puts in an attribute, in one cell.
+    #[inline(always)]
+    pub(crate) fn attr_app(f: Ref<'h>, name: Symbol, value: Ref<'h>) -> Self {
+        let high = u64::from(name.0 >> 16) << ADDRESS_BITS;
+        let low = u64::from(name.0 & 0xffff) << ADDRESS_BITS;
+        Value::raw(f as *const Slot as u64 | TAG_ATTR_APP | high, value as *const Slot as u64 | low)
+    }
+
+    /// Takes apart the words of [`Value::attr_app`].
+    ///
+    /// # Safety
+    /// The words are those of such a value of this heap.
+    #[inline(always)]
+    pub(crate) unsafe fn attr_app_parts(w0: u64, w1: u64) -> (Ref<'h>, Symbol, Ref<'h>) {
+        let name = Symbol((w0 >> ADDRESS_BITS << 16 | w1 >> ADDRESS_BITS) as u32);
+        // SAFETY: by contract the addresses are those of cells.
+        unsafe { (&*((w0 & ADDRESS & !TAG_MASK) as *const Slot<'h>), name, &*((w1 & ADDRESS) as *const Slot<'h>)) }
+    }
+
+    /// `f n`: what `genList` puts in a list.
+    #[inline(always)]
+    pub(crate) fn int_app(f: Ref<'h>, n: i64) -> Self {
+        Value::raw(f as *const Slot as u64 | TAG_INT_APP, n as u64)
     }
 
     #[inline(always)]
@@ -258,7 +291,7 @@ impl<'h> Value<'h> {
             Kind::Path => View::Path(Str(unsafe { &*(self.w1 as *const StrHeader) })),
             Kind::List => View::List(self.list_items()),
             // SAFETY: as above.
-            Kind::Attrs => View::Attrs(Attrs(unsafe { &*(self.w1 as *const AttrsHeader) })),
+            Kind::Attrs => View::Attrs(unsafe { Attrs::from_address(self.w1) }),
             // SAFETY: as above.
             Kind::PrimOp => View::PrimOp(unsafe { &*(self.w1 as *const PrimOp) }),
             // SAFETY: as above.
@@ -325,7 +358,7 @@ impl<'h> Value<'h> {
     #[inline(always)]
     pub fn as_attrs(self) -> Option<Attrs<'h>> {
         // SAFETY: the kind says what the second word points to.
-        self.has_kind(K_ATTRS).then(|| Attrs(unsafe { &*(self.w1 as *const AttrsHeader) }))
+        self.has_kind(K_ATTRS).then(|| unsafe { Attrs::from_address(self.w1) })
     }
 
     /// Whether this is a lambda, a built-in or a partial application (not a functor).
@@ -482,121 +515,6 @@ impl<'h> Str<'h> {
 
     pub(crate) fn set_symbol(self, symbol: Symbol) {
         self.0.symbol.store(symbol.0 + 1, Ordering::Relaxed);
-    }
-}
-
-/// One attribute.
-#[derive(Clone, Copy)]
-#[repr(C)]
-pub struct Attr<'h> {
-    pub name: Symbol,
-    /// Global position of the definition; 0 when unknown.
-    pub pos: u32,
-    pub value: Ref<'h>,
-}
-
-/// Header of an attribute set; the attributes follow, sorted by symbol id.
-#[repr(C, align(8))]
-pub(crate) struct AttrsHeader {
-    len: u32,
-}
-
-/// An attribute set in the heap.
-#[derive(Clone, Copy)]
-pub struct Attrs<'h>(&'h AttrsHeader);
-
-impl<'h> Attrs<'h> {
-    /// Copies attributes that are sorted by symbol and have no duplicates.
-    pub(crate) fn from_sorted(arena: &'h Arena, sorted: &[Attr<'h>]) -> Attrs<'h> {
-        debug_assert!(sorted.is_sorted_by(|a, b| a.name < b.name));
-        let p = arena.alloc_raw(size_of::<AttrsHeader>() + size_of_val(sorted));
-        let header = p.cast::<AttrsHeader>();
-        // SAFETY: the allocation has room for header and attributes, is aligned to 8, and is ours.
-        unsafe {
-            header.write(AttrsHeader { len: sorted.len() as u32 });
-            let to = p.as_ptr().add(size_of::<AttrsHeader>()).cast::<Attr<'h>>();
-            std::ptr::copy_nonoverlapping(sorted.as_ptr(), to, sorted.len());
-            Attrs(header.as_ref())
-        }
-    }
-
-    /// Makes a set of `len` attributes; `attr(i)` gives them sorted by symbol without duplicates.
-    #[inline(always)]
-    pub(crate) fn build(arena: &'h Arena, len: usize, mut attr: impl FnMut(usize) -> Attr<'h>) -> Attrs<'h> {
-        let p = arena.alloc_raw(size_of::<AttrsHeader>() + len * size_of::<Attr>());
-        let header = p.cast::<AttrsHeader>();
-        // SAFETY: the allocation has room for header and attributes, is aligned to 8, and is ours; `attr`
-        // may allocate from the same arena, but never this memory again.
-        unsafe {
-            header.write(AttrsHeader { len: len as u32 });
-            let to = p.as_ptr().add(size_of::<AttrsHeader>()).cast::<Attr<'h>>();
-            for i in 0..len {
-                to.add(i).write(attr(i));
-            }
-            Attrs(header.as_ref())
-        }
-    }
-
-    /// Makes a set of at most `bound` attributes that `fill` appends in symbol order without duplicates.
-    pub(crate) fn merge(arena: &'h Arena, bound: usize, fill: impl FnOnce(&mut AttrSink<'h>)) -> Attrs<'h> {
-        let p = arena.alloc_raw(size_of::<AttrsHeader>() + bound * size_of::<Attr>());
-        let header = p.cast::<AttrsHeader>();
-        // SAFETY: the allocation has room for the header and `bound` attributes and is ours; the sink keeps
-        // the bound. What it did not use was never written, so it can be given back as zeroed memory.
-        unsafe {
-            let mut sink = AttrSink::new(p.as_ptr().add(size_of::<AttrsHeader>()).cast::<Attr<'h>>(), bound);
-            fill(&mut sink);
-            header.write(AttrsHeader { len: sink.len as u32 });
-            arena.give_back(p, size_of::<AttrsHeader>() + bound * size_of::<Attr>(), (bound - sink.len) * size_of::<Attr>());
-            Attrs(header.as_ref())
-        }
-    }
-
-    #[inline(always)]
-    pub fn len(self) -> usize {
-        self.0.len as usize
-    }
-
-    #[inline(always)]
-    pub fn is_empty(self) -> bool {
-        self.0.len == 0
-    }
-
-    /// The attributes in symbol order (the order in which they are forced).
-    #[inline(always)]
-    pub fn as_slice(self) -> &'h [Attr<'h>] {
-        let start = std::ptr::from_ref(self.0).wrapping_add(1).cast::<Attr<'h>>();
-        // SAFETY: `from_sorted` wrote `len` attributes behind the header.
-        unsafe { std::slice::from_raw_parts(start, self.0.len as usize) }
-    }
-
-    #[inline]
-    pub fn get(self, name: Symbol) -> Option<&'h Attr<'h>> {
-        let all = self.as_slice();
-        if all.len() <= 8 {
-            return all.iter().find(|a| a.name == name);
-        }
-        let mut low = 0;
-        let mut size = all.len();
-        while size > 1 {
-            let half = size / 2;
-            let mid = low + half;
-            low = if all[mid].name <= name { mid } else { low };
-            size -= half;
-        }
-        let found = &all[low];
-        (found.name == name).then_some(found)
-    }
-
-    /// The attributes in the byte order of their names (the order in which they are printed).
-    pub fn by_name(self, symbols: &Symbols) -> Vec<&'h Attr<'h>> {
-        let mut all: Vec<&Attr> = self.as_slice().iter().collect();
-        all.sort_unstable_by(|a, b| symbols.name(a.name).cmp(symbols.name(b.name)));
-        all
-    }
-
-    pub(crate) fn is_same(self, other: Attrs<'h>) -> bool {
-        std::ptr::eq(self.0, other.0)
     }
 }
 

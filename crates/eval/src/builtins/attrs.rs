@@ -76,8 +76,8 @@ fn remove_attrs<'h>(ev: &Evaluator<'h>, args: &[Ref<'h>]) -> EvalResult<Value<'h
     }
     names.sort_unstable();
     let kept: Vec<Attr<'h>> =
-        attrs.as_slice().iter().filter(|a| names.binary_search(&a.name).is_err()).copied().collect();
-    if kept.len() == attrs.len() {
+        attrs.iter().filter(|a| names.binary_search(&a.name).is_err()).collect();
+    if kept.len() == attrs.bound() {
         return Ok(Value::attrs(attrs));
     }
     Ok(Value::attrs(ev.sorted_attrs(&kept)))
@@ -87,41 +87,32 @@ fn remove_attrs<'h>(ev: &Evaluator<'h>, args: &[Ref<'h>]) -> EvalResult<Value<'h
 fn intersect_attrs<'h>(ev: &Evaluator<'h>, args: &[Ref<'h>]) -> EvalResult<Value<'h>> {
     let left = ev.force_attrs(args[0])?;
     let right = ev.force_attrs(args[1])?;
-    let kept: Vec<Attr<'h>> = if left.len() < right.len() {
-        left.as_slice().iter().filter_map(|a| right.get(a.name)).copied().collect()
+    let kept: Vec<Attr<'h>> = if left.bound() < right.bound() {
+        left.iter().filter_map(|a| right.get(a.name)).collect()
     } else {
-        right.as_slice().iter().filter(|a| left.get(a.name).is_some()).copied().collect()
+        right.iter().filter(|a| left.get(a.name).is_some()).collect()
     };
     Ok(Value::attrs(ev.sorted_attrs(&kept)))
 }
 
 fn map_attrs<'h>(ev: &Evaluator<'h>, args: &[Ref<'h>]) -> EvalResult<Value<'h>> {
     let attrs = ev.force_attrs(args[1])?;
-    let mapped: Vec<Attr<'h>> = attrs
-        .as_slice()
-        .iter()
-        .map(|a| {
-            let named = ev.lazy_call(args[0], ev.name_cell(a.name));
-            // As in C++ Nix, the result's attributes have no place; the module system tests for it.
-            Attr { name: a.name, pos: 0, value: ev.lazy_call(named, a.value) }
-        })
-        .collect();
-    Ok(Value::attrs(ev.sorted_attrs(&mapped)))
+    // As in C++ Nix, the result's attributes have no place; the module system tests for it.
+    Ok(Value::attrs(attrs.map(ev.arena, |a| ev.lazy_attr(args[0], a.name, a.value))))
 }
 
 fn zip_attrs_with<'h>(ev: &Evaluator<'h>, args: &[Ref<'h>]) -> EvalResult<Value<'h>> {
     ev.force_function(args[0])?;
     let mut groups: std::collections::BTreeMap<_, Vec<Ref<'h>>> = std::collections::BTreeMap::new();
     for set in ev.force_list(args[1])? {
-        for attr in ev.force_attrs(set)?.as_slice() {
+        for attr in ev.force_attrs(set)? {
             groups.entry(attr.name).or_default().push(attr.value);
         }
     }
     let attrs: Vec<Attr<'h>> = groups
         .into_iter()
         .map(|(name, values)| {
-            let named = ev.lazy_call(args[0], ev.name_cell(name));
-            Attr { name, pos: 0, value: ev.lazy_call(named, ev.cell(ev.list(&values))) }
+            Attr { name, pos: 0, value: ev.lazy_attr(args[0], name, ev.cell(ev.list(&values))) }
         })
         .collect();
     Ok(Value::attrs(ev.sorted_attrs(&attrs)))

@@ -102,7 +102,7 @@ fn append_context<'h>(ev: &Evaluator<'h>, args: &[Ref<'h>]) -> EvalResult<Value<
     let mut context = text.context();
     let mut add = |elem: ContextElem<'_>| context = ev.join_contexts(context, ev.context(&[elem]));
     let fail = |what: String| EvalError::new("eval::context", what);
-    for attr in more.as_slice() {
+    for attr in more {
         let path = ev.display(attr.name).into_owned();
         if ev.shared.builtin_state.store(ev).base_name(&path).is_err() {
             return Err(fail(format!("context key `{path}` is not a store path")));

@@ -74,11 +74,11 @@ fn derivation<'h>(ev: &Evaluator<'h>, args: &[Ref<'h>]) -> EvalResult<Value<'h>>
     }
     // Of an output named like one of the four above, the four win; of equal outputs, the first.
     let Some(more) = ev.attrs(more).as_attrs() else { unreachable!("`attrs` makes a set") };
-    let common = ev.update(attrs, more);
+    let common = Attrs::update(ev.arena, attrs, more);
     for (name, cell) in names.iter().zip(&cells) {
         let own = ev.attrs(vec![set(sym::OUT_PATH, lazy(*name)), set(sym::OUTPUT_NAME, ev.cell(*name))]);
         let Some(own) = own.as_attrs() else { unreachable!("`attrs` makes a set") };
-        cell.finish(Value::attrs(ev.update(common, own)));
+        cell.finish(Value::attrs(Attrs::update(ev.arena, common, own)));
     }
     ev.force(cells[0])
 }
@@ -186,7 +186,7 @@ fn make<'h>(ev: &Evaluator<'h>, name: &str, attrs: Attrs<'h>) -> EvalResult<Valu
     finish(ev, name, parts)
 }
 
-fn attribute<'h>(ev: &Evaluator<'h>, drv_name: &str, attr: &Attr<'h>, parts: &mut Parts<'h>) -> EvalResult<()> {
+fn attribute<'h>(ev: &Evaluator<'h>, drv_name: &str, attr: Attr<'h>, parts: &mut Parts<'h>) -> EvalResult<()> {
     let key = ev.name(attr.name);
     let features = &ev.settings().features;
     match key {

@@ -225,7 +225,7 @@ fn download<'h>(ev: &Evaluator<'h>, arg: Ref<'h>, is_tarball: bool) -> EvalResul
     let mut name = None;
     match v.as_attrs() {
         Some(attrs) => {
-            for attr in attrs.as_slice() {
+            for attr in attrs {
                 let at = Span::new(attr.pos, attr.pos);
                 let text = || -> EvalResult<String> { Ok(ev.force_plain_string(attr.value).or_at(at)?.to_str_lossy().into_owned()) };
                 match ev.name(attr.name) {
@@ -320,7 +320,7 @@ fn fetch_tree<'h>(ev: &Evaluator<'h>, arg: Ref<'h>, is_git: bool) -> EvalResult<
         }
         None => super::flakes::attributes(ev, &ev.force_plain_string(arg)?.to_str_lossy())?,
     };
-    for attr in attrs.as_slice() {
+    for attr in attrs {
         let value = ev.force(attr.value)?;
         if let View::Int(n) = value.view()
             && n < 0

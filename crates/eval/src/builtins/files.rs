@@ -136,7 +136,7 @@ fn path<'h>(ev: &Evaluator<'h>, args: &[Ref<'h>]) -> EvalResult<Value<'h>> {
     let mut path = None;
     let mut name = String::new();
     let mut copy = Copy { name: "", filter: None, method: Method::Recursive, expected: None };
-    for attr in attrs.as_slice() {
+    for attr in attrs {
         let at = Span::new(attr.pos, attr.pos);
         match ev.name(attr.name) {
             b"path" => path = Some(coerce_to_path(ev, attr.value).or_at(at)?),

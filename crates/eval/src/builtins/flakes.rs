@@ -194,7 +194,7 @@ fn to_text<'h>(ev: &Evaluator<'h>, args: &[Ref<'h>]) -> EvalResult<Value<'h>> {
     need_flakes(ev, "flakeRefToString")?;
     let attrs = ev.force_attrs(args[0])?;
     let mut fields: BTreeMap<String, String> = BTreeMap::new();
-    for attr in attrs.as_slice() {
+    for attr in attrs {
         let v = ev.force(attr.value)?;
         let text = match v.view() {
             View::Int(n) if n < 0 => {

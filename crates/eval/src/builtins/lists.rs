@@ -61,7 +61,7 @@ fn gen_list<'h>(ev: &Evaluator<'h>, args: &[Ref<'h>]) -> EvalResult<Value<'h>> {
         return Err(EvalError::invalid(format!("a list of size {len} is too long")));
     }
     ev.force_function(args[0])?;
-    Ok(Value::list(ev.list_from(len as usize, |i| ev.lazy_call(args[0], ev.cell(Value::int(i as i64))))))
+    Ok(Value::list(ev.list_from(len as usize, |i| ev.cell(Value::int_app(args[0], i as i64)))))
 }
 
 fn filter<'h>(ev: &Evaluator<'h>, args: &[Ref<'h>]) -> EvalResult<Value<'h>> {

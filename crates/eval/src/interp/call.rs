@@ -166,17 +166,17 @@ impl<'h> Evaluator<'h> {
         let Some(attrs) = v.as_attrs() else {
             return Err(self.expected("a set", v).at(call).frame(lambda.span, "while matching the argument of a function"));
         };
-        let given = attrs.as_slice();
         let mut used = 0;
         // Perf: walk both sorted lists together unless the set is much larger than the pattern.
-        let walk = given.len() <= pattern.formals.len() * 4 + 8;
-        let mut at = 0;
+        let walk = attrs.bound() <= pattern.formals.len() * 4 + 8;
+        let mut rest = attrs.iter();
+        let mut head = if walk { rest.next() } else { None };
         for (i, formal) in pattern.formals.iter().enumerate() {
             let found = if walk {
-                while at < given.len() && given[at].name < formal.name {
-                    at += 1;
+                while head.is_some_and(|a| a.name < formal.name) {
+                    head = rest.next();
                 }
-                given.get(at).filter(|a| a.name == formal.name)
+                head.filter(|a| a.name == formal.name)
             } else {
                 attrs.get(formal.name)
             };
@@ -192,7 +192,7 @@ impl<'h> Evaluator<'h> {
             // SAFETY: formals have consecutive slots of the lambda's frame.
             unsafe { Env::set(frame, slot, cell) };
         }
-        if used != given.len() && !pattern.has_ellipsis {
+        if !pattern.has_ellipsis && used != attrs.len() {
             return Err(self.unexpected_argument(lambda, attrs, call));
         }
         Ok(())
@@ -217,7 +217,7 @@ impl<'h> Evaluator<'h> {
         if !call.is_none() {
             e.diagnostic_mut().labels.push(nbv_diag::Label { span: lambda.span, text: "the function".into() });
         }
-        let names: Vec<_> = attrs.as_slice().iter().map(|a| self.display(a.name)).collect();
+        let names: Vec<_> = attrs.iter().map(|a| self.display(a.name)).collect();
         match nbv_diag::did_you_mean(&wanted, names.iter().map(|n| &**n)) {
             Some(_) if lambda.pattern.is_some_and(|p| p.has_ellipsis) => e,
             Some(hint) => e.hint(hint.replace("did you mean", "is it given as").replace('?', "?")),

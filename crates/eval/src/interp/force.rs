@@ -32,13 +32,9 @@ impl<'h> Evaluator<'h> {
                         }
                     };
                 }
-                TAG_APP => {
+                TAG_APP | TAG_ATTR_APP | TAG_INT_APP => {
                     let Some(w1) = r.begin(w0, self.thread) else { continue };
-                    // SAFETY: we own the cell; as an application its words are two cells of this heap.
-                    let (f, arg): (Ref<'h>, Ref<'h>) =
-                        unsafe { (&*((w0 & !TAG_MASK) as *const Slot<'h>), &*(w1 as *const Slot<'h>)) };
-                    let result = self.check_stack().and_then(|()| self.force(f)).and_then(|f| self.call(f, &[arg]));
-                    return match result {
+                    return match self.check_stack().and_then(|()| self.apply(w0, w1)) {
                         Ok(v) => {
                             r.finish(v);
                             Ok(v)
@@ -58,6 +54,25 @@ impl<'h> Evaluator<'h> {
                 _ => return Ok(seen),
             }
         }
+    }
+
+    /// Runs the application of a cell that this thread took.
+    #[inline]
+    fn apply(&self, w0: u64, w1: u64) -> EvalResult<Value<'h>> {
+        if w0 & TAG_MASK == TAG_ATTR_APP {
+            // SAFETY: the tag says so.
+            let (f, name, value) = unsafe { Value::attr_app_parts(w0, w1) };
+            return self.call(self.force(f)?, &[self.name_cell(name), value]);
+        }
+        // SAFETY: the first word of the other two is a cell of this heap.
+        let f: Ref<'h> = unsafe { &*((w0 & !TAG_MASK) as *const Slot<'h>) };
+        let f = self.force(f)?;
+        let arg = match w0 & TAG_MASK {
+            TAG_INT_APP => self.cell(Value::int(w1 as i64)),
+            // SAFETY: the second word of a plain application is a cell of this heap.
+            _ => unsafe { &*(w1 as *const Slot<'h>) },
+        };
+        self.call(f, &[arg])
     }
 
     #[cold]
