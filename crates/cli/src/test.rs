@@ -9,13 +9,16 @@ use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 use lexopt::prelude::*;
-use nbv_driver::{Host, RunOptions, TestOptions, TestReport, check_script, junit, run_test};
+use nbv_driver::{Capture, Host, RunOptions, TestOptions, TestReport, check_script, junit, run_test};
 use nbv_realise::{Subject, Test};
 
 use crate::args::Build;
 use crate::build::{self, fail, fail_with};
 use crate::exit::Exit;
 use crate::help;
+
+/// Bytes of frames in each capture of a test's artefacts.
+const CAPTURE_MAX: u64 = 256 << 20;
 
 /// Flags of `test` and of the driver.
 #[derive(Default)]
@@ -136,12 +139,16 @@ fn run(flags: &Flags, tests: &[Built]) -> Exit {
                 return;
             }
             let Some(interrupts) = receivers[index].lock().unwrap_or_else(PoisonError::into_inner).take() else { return };
+            let out_dir = if is_one { out_dir.clone() } else { out_dir.join(&built.test.name) };
+            // Artefacts are asked for; a flood must not fill the disk.
+            let artefact = flags.out_dir.as_ref().map(|_| Capture { dir: out_dir.join("captures"), limit: CAPTURE_MAX });
+            let capture = flags.run.capture.clone().map(|own| if is_one { own } else { Capture { dir: own.dir.join(&built.test.name), ..own } }).or(artefact);
             let options = TestOptions {
-                run: RunOptions { result: built.result.clone(), ..flags.run.clone() },
+                run: RunOptions { result: built.result.clone(), capture, ..flags.run.clone() },
                 name: built.test.name.clone(),
                 script: built.test.script.clone(),
                 place: place(built),
-                out_dir: if is_one { out_dir.clone() } else { out_dir.join(&built.test.name) },
+                out_dir,
                 limit: flags.timeout.unwrap_or(Duration::from_secs(built.test.global_timeout)),
                 interactive: flags.interactive,
             };
@@ -241,6 +248,7 @@ fn read(words: Vec<OsString>) -> Result<Option<Flags>, String> {
                 flags.out_dir = Some(std::path::absolute(&dir).map_err(|error| format!("{}: {error}", dir.display()))?);
             }
             Long("junit-xml") => flags.junit = Some(parser.value().map_err(said)?.into()),
+            Long("capture") => flags.run.capture = Some(Capture { dir: parser.value().map_err(said)?.into(), limit: u64::MAX }),
             Long("interactive") => flags.interactive = true,
             Long("keep-vm-state" | "keep-machine-state") => flags.run.keep_vm_state = true,
             Long("state-dir") => flags.run.state_dir = Some(parser.value().map_err(said)?.into()),

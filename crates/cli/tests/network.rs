@@ -246,6 +246,49 @@ fn a_folder_of_the_host_is_shared_both_ways_and_a_missing_one_is_named() {
     assert_eq!(net.stop("shares"), Some(9));
 }
 
+/// Frames of a pcapng file by direction: from machines, to machines. Fails when a block's lengths or an interface's number are wrong.
+fn frames_of_capture(file: &Path) -> (usize, usize) {
+    let bytes = std::fs::read(file).unwrap();
+    let word = |at: usize| u32::from_le_bytes(bytes[at..at + 4].try_into().unwrap());
+    let (mut at, mut interfaces, mut from, mut to, mut last) = (0, 0, 0, 0, 0);
+    while at < bytes.len() {
+        let (kind, len) = (word(at), word(at + 4) as usize);
+        assert_eq!(word(at + len - 4) as usize, len);
+        match kind {
+            1 => interfaces += 1,
+            6 => {
+                assert!(word(at + 8) < interfaces);
+                let time = u64::from(word(at + 12)) << 32 | u64::from(word(at + 16));
+                // A frame that waited for its machine keeps its place.
+                assert!(time + 1_000_000_000 > last, "times go forward");
+                last = time;
+                match word(at + 28 + (word(at + 20) as usize).next_multiple_of(4) + 4) {
+                    2 => from += 1,
+                    1 => to += 1,
+                    other => panic!("direction {other}"),
+                }
+            }
+            _ => assert_eq!((kind, at), (0x0a0d_0d0a, 0)),
+        }
+        at += len;
+    }
+    (from, to)
+}
+
+/// The script in data/links.nix does most; here is what it leaves behind.
+#[test]
+fn links_have_the_faults_of_the_network_file_and_of_scripts_and_are_captured() {
+    let out = scratch().join("links-out");
+    let _absent = std::fs::remove_dir_all(&out);
+    let file = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/data/links.nix");
+    let output = command("timeout").arg("600").arg(BIN).arg("test").arg("-o").arg(&out).arg(&file).output().unwrap();
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    assert_eq!((frames_of_capture(&out.join("a.pcapng")), frames_of_capture(&out.join("vlan.pcapng"))), ((1, 1), (2, 0)));
+    let (from, to) = frames_of_capture(&out.join("captures/machine-b.pcapng"));
+    assert!(from > 20 && to > 20, "{from} {to}");
+    assert!(out.join("captures/segment-1.pcapng").exists());
+}
+
 #[test]
 fn the_web_networks_pages_are_fetched_by_its_client() {
     let result = build("web.nix");

@@ -36,7 +36,7 @@ pub use client::{ClientError, Found};
 pub use event::{Event, Kind, MachineId, Phase};
 pub use host::{Host, interrupts};
 pub use network::{Network, Reboots};
-pub use options::{HELP, Parsed, RunOptions, UsageError};
+pub use options::{Capture, HELP, Parsed, RunOptions, UsageError};
 pub use run::{RunError, prepare, run};
 pub use status::Status;
 pub use watch::Traffic;

@@ -160,6 +160,7 @@ pub(crate) fn bits(rate: f64) -> String {
 
 /// A change of links.
 #[derive(Debug, Clone, PartialEq, serde::Serialize, serde::Deserialize)]
+#[serde(rename_all = "kebab-case")]
 pub struct Change {
     /// One interface; all on segments when absent.
     #[serde(default)]
@@ -230,6 +231,22 @@ pub fn faults(network: &Network, id: MachineId, interface: &str) -> Result<LinkF
     Ok(names.first().map(|name| network.switch().faults(name)).unwrap_or_default())
 }
 
+/// Changes the faults of all links of a segment; of a machine's interfaces only those on it.
+///
+/// # Errors
+/// No such segment, or a text that is no value; then nothing is changed.
+pub fn change_segment(network: &Network, segment: u32, change: &Change) -> Result<(), String> {
+    tap(network, None, Some(segment))?;
+    // Once on nothing, so that a bad value changes no link.
+    change.values.iter().try_for_each(|(name, text)| set(&mut Impairment::default(), name, text))?;
+    for (id, machine) in network.machines() {
+        for own in machine.interfaces.iter().filter(|own| own.segment == segment) {
+            self::change(network, id, &Change { interface: Some(own.name.clone()), ..change.clone() })?;
+        }
+    }
+    Ok(())
+}
+
 /// Sets the links of a machine up or down, now and for its later starts: a pulled plug.
 pub fn set_up(network: &Network, id: MachineId, is_up: bool) {
     let machine = network.machine(id);
@@ -295,13 +312,28 @@ pub fn segments(network: &Network) -> Vec<u32> {
     all
 }
 
-/// Starts a capture into a file, until [`nbv_switch::Switch::end_capture`] or the end of the network.
+/// Starts a capture into a file, until [`nbv_switch::Switch::end_capture`], the end of the network, or `limit` bytes of frames.
 ///
 /// # Errors
 /// The file cannot be written.
-pub fn capture(network: &Network, tap: Tap, path: &Path) -> Result<CaptureId, String> {
+pub fn capture(network: &Network, tap: Tap, path: &Path, limit: u64) -> Result<CaptureId, String> {
     let file = std::fs::File::create(path).map_err(|error| format!("cannot write {}: {error}", path.display()))?;
-    network.switch().capture(tap, file).map_err(|error| crate::machine::chain(&error))
+    network.switch().capture(tap, limit, file).map_err(|error| crate::machine::chain(&error))
+}
+
+/// Starts captures of every machine and every segment into files of a folder: `machine-NAME.pcapng`, `segment-N.pcapng`.
+///
+/// # Errors
+/// The folder or a file cannot be made.
+pub(crate) fn capture_all(network: &Network, dir: &Path, limit: u64) -> Result<(), String> {
+    std::fs::create_dir_all(dir).map_err(|error| format!("cannot make {}: {error}", dir.display()))?;
+    for (_, machine) in network.machines() {
+        capture(network, Tap::Machine(machine.name.clone()), &dir.join(format!("machine-{}.pcapng", machine.name)), limit)?;
+    }
+    for segment in segments(network) {
+        capture(network, Tap::Segment(segment), &dir.join(format!("segment-{segment}.pcapng")), limit)?;
+    }
+    Ok(())
 }
 
 #[cfg(test)]

@@ -25,6 +25,17 @@ pub struct RunOptions {
     pub wait_ready: Option<Vec<OsString>>,
     /// `--accelerator`.
     pub accelerator: Wish,
+    /// `--capture`: frames of each machine and each segment go to files of this folder from the start.
+    pub capture: Option<Capture>,
+}
+
+/// Where frames are captured.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Capture {
+    /// The folder; it is made.
+    pub dir: PathBuf,
+    /// Bytes of frames that a file takes.
+    pub limit: u64,
 }
 
 /// What the words asked for.
@@ -56,6 +67,7 @@ Ctrl-C stops them in order; a second Ctrl-C at once.
   --wait-ready COMMAND...   run a command on this host once all machines are ready, then stop the network
                             and exit with the command's status (must be the last option)
   --accelerator auto|kvm|tcg
+  --capture DIR             write all frames of each machine and each segment to DIR, as pcapng
   --help
 
 While it runs, from another terminal:
@@ -89,6 +101,7 @@ impl RunOptions {
                     }
                 }
                 Short('q') | Long("quiet") => options.quiet = true,
+                Long("capture") => options.capture = Some(Capture { dir: parser.value().map_err(usage)?.into(), limit: u64::MAX }),
                 Long("accelerator") => {
                     let word = parser.value().map_err(usage)?.to_string_lossy().into_owned();
                     options.accelerator = word.parse().map_err(UsageError)?;

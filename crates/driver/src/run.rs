@@ -104,6 +104,7 @@ impl Prepared {
         for (id, _) in self.network.machines() {
             self.network.wait(id, Some(deadline), |view| !view.phase.is_running());
         }
+        self.network.switch().end_captures();
         self.network.end();
         self.state.end(&self.names, self.keep);
     }
@@ -132,7 +133,7 @@ pub fn prepare(options: &RunOptions, host: &Host) -> Result<Prepared, RunError> 
 
     let state = StateDir::take(&host.base_dir, options.state_dir.as_deref())?;
     let dir = state.path().to_owned();
-    let names = plan.machines.iter().map(|machine| machine.name.clone()).collect();
+    let names: Vec<String> = plan.machines.iter().map(|machine| machine.name.clone()).collect();
     let prepare = || -> std::io::Result<Settings> {
         std::fs::write(dir.join(state::PLAN), plan.to_json())?;
         let link = dir.join(state::RESULT);
@@ -158,6 +159,13 @@ pub fn prepare(options: &RunOptions, host: &Host) -> Result<Prepared, RunError> 
     let settings = prepare().map_err(failed("cannot write the state folder"))?;
     let place = if options.cold { None } else { saved::place(&settings, host) };
     let network = Network::new(settings).map_err(failed("cannot start the network"))?;
+    if let Some(capture) = &options.capture
+        && let Err(reason) = crate::link::capture_all(&network, &capture.dir, capture.limit)
+    {
+        network.end();
+        state.end(&names, false);
+        return Err(failed("cannot capture the network's frames")(std::io::Error::other(reason)));
+    }
     Ok(Prepared { network, state, keep: options.keep_vm_state, place, names })
 }
 

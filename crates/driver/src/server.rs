@@ -79,7 +79,7 @@ fn answer(network: &Network, stream: &UnixStream, on_stop_all: &(dyn Fn() + Send
         Request::Capture { machine, segment } => {
             let tap = link::tap(network, machine.as_deref(), segment)?;
             let out = lines.take_fds().pop().ok_or("the request brings no descriptor")?;
-            let id = network.switch().capture(tap, std::fs::File::from(out)).map_err(|error| error.to_string())?;
+            let id = network.switch().capture(tap, u64::MAX, std::fs::File::from(out)).map_err(|error| error.to_string())?;
             // The caller says nothing more; its end is the capture's.
             while let Ok(Some(_)) = lines.next_line() {}
             network.switch().end_capture(id);

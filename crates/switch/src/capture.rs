@@ -29,6 +29,8 @@ pub(crate) struct Capture {
     pub(crate) tap: Tap,
     /// Names of the interfaces in the order of their numbers.
     interfaces: Vec<String>,
+    /// Bytes of frames that it still takes.
+    left: u64,
     buffer: Arc<Buffer>,
 }
 
@@ -75,8 +77,8 @@ impl Buffer {
 }
 
 impl Capture {
-    /// Starts one that writes to `out`; `interfaces` are there from the start, in this order.
-    pub(crate) fn start(tap: Tap, interfaces: Vec<String>, out: impl Write + Send + 'static) -> std::io::Result<Self> {
+    /// Starts one that writes to `out`; `interfaces` are there from the start, in this order. It ends with the frame that exceeds `limit` bytes.
+    pub(crate) fn start(tap: Tap, interfaces: Vec<String>, limit: u64, out: impl Write + Send + 'static) -> std::io::Result<Self> {
         let buffer = Arc::new(Buffer::default());
         {
             let mut state = buffer.lock();
@@ -85,15 +87,16 @@ impl Capture {
         }
         let writer = Arc::clone(&buffer);
         std::thread::Builder::new().name("capture".into()).spawn(move || writer.write_out(out))?;
-        Ok(Self { tap, interfaces, buffer })
+        Ok(Self { tap, interfaces, left: limit, buffer })
     }
 
     /// Adds a frame at the port `name`; `time` is in nanoseconds since 1970.
     pub(crate) fn add(&mut self, name: &str, time: u64, is_from_machine: bool, frame: &[u8]) {
         let mut state = self.buffer.lock();
-        if state.is_over || state.bytes.len() > WAITING_MAX {
+        if state.is_over || self.left == 0 || state.bytes.len() > WAITING_MAX {
             return;
         }
+        self.left = self.left.saturating_sub(frame.len() as u64);
         let number = self.interfaces.iter().position(|known| known == name).unwrap_or_else(|| {
             pcapng::interface(name, &mut state.bytes);
             self.interfaces.push(name.to_owned());

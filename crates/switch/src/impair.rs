@@ -1,7 +1,8 @@
 //! One direction of a cable with faults: delay, jitter, loss, duplication, reordering, corruption, rate, queue, MTU, cut.
 //!
-//! Sans I/O: frames and time in ([`Shaper::push`]), due frames out ([`Shaper::pop`]). A frame's fate depends on the seed and on its number
-//! in this direction alone, so a run can be repeated, and a change of one value leaves the fates by the others as they were.
+//! Sans I/O: frames and time in ([`Shaper::push`]), due frames out ([`Shaper::pop`]). A frame's fate depends on the seed, on its kind
+//! (receiver, protocol, type of ICMP) and on its number among those of its kind, so a run can be repeated although other frames (ARP, say)
+//! come between; and a change of one value leaves the fates by the others as they were.
 //!
 //! Not here: timers, sockets ([`crate::switch`]).
 
@@ -20,6 +21,8 @@ pub const QUEUE_DEFAULT: u32 = 1000;
 const UNDER_WAY_MAX: usize = 65_536;
 /// Their bytes: 1 Gbit/s for half a second.
 const UNDER_WAY_BYTES_MAX: usize = 64 << 20;
+/// Kinds of frames that are counted apart; different kinds may share a number.
+const KINDS: usize = 64;
 /// Ethernet header; the MTU counts what follows it.
 const HEADER_LEN: usize = 14;
 
@@ -40,7 +43,7 @@ pub struct Fates {
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct ShaperState {
     seed: u64,
-    number: u64,
+    numbers: Vec<u64>,
     fates: Fates,
     free_at: Nanos,
     waiting: Vec<Nanos>,
@@ -56,6 +59,9 @@ pub struct ShaperState {
 pub struct Shaper {
     faults: Impairment,
     seed: u64,
+    /// Frames so far, by kind.
+    numbers: Vec<u64>,
+    /// The frame in question: its kind and number as one.
     number: u64,
     fates: Fates,
     /// When the wire is free again.
@@ -93,7 +99,7 @@ impl Shaper {
     /// Starts the sequence of chances anew.
     pub fn reseed(&mut self, seed: u64) {
         self.seed = seed;
-        self.number = 0;
+        self.numbers.clear();
     }
 
     /// Whether a frame would pass at once, so that it need not be copied.
@@ -122,7 +128,10 @@ impl Shaper {
     /// It was dropped; why.
     pub fn push(&mut self, now: Nanos, frame: &[u8]) -> Result<(), Reason> {
         let faults = self.faults;
-        self.number += 1;
+        let kind = kind(frame);
+        self.numbers.resize(KINDS, 0);
+        self.numbers[kind] += 1;
+        self.number = self.numbers[kind] * KINDS as u64 + kind as u64;
         let tag = if frame.get(12..14) == Some(&[0x81, 0]) { 4 } else { 0 };
         if faults.mtu > 0 && frame.len().saturating_sub(HEADER_LEN + tag) > faults.mtu as usize {
             return Err(Reason::Oversized);
@@ -220,7 +229,7 @@ impl Shaper {
         let from_now = |time: &Nanos| time.saturating_sub(now);
         ShaperState {
             seed: self.seed,
-            number: self.number,
+            numbers: self.numbers.clone(),
             fates: self.fates,
             free_at: from_now(&self.free_at),
             waiting: self.waiting.iter().map(from_now).collect(),
@@ -237,7 +246,8 @@ impl Shaper {
         *self = Self {
             faults: self.faults,
             seed: state.seed,
-            number: state.number,
+            numbers: state.numbers.iter().copied().take(KINDS).collect(),
+            number: 0,
             fates: state.fates,
             free_at: from_now(&state.free_at),
             waiting: state.waiting.iter().map(from_now).collect(),
@@ -267,6 +277,24 @@ impl Shaper {
         z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
         z ^ (z >> 31)
     }
+}
+
+/// What a frame is by those of its bytes that are the same in each run.
+fn kind(frame: &[u8]) -> usize {
+    let icmp_type = match (frame.get(12..14), frame.get(23), frame.get(20)) {
+        (Some([8, 0]), Some(1), _) => frame.get(34),
+        (Some([0x86, 0xdd]), _, Some(58)) => frame.get(54),
+        _ => None,
+    };
+    let protocol = match frame.get(12..14) {
+        Some([8, 0]) => frame.get(23),
+        Some([0x86, 0xdd]) => frame.get(20),
+        _ => None,
+    };
+    let bytes = frame.iter().take(6).chain(frame.iter().skip(12).take(2)).chain(protocol).chain(icmp_type);
+    // FNV-1a, folded.
+    let hash = bytes.fold(0xcbf2_9ce4_8422_2325u64, |hash, byte| (hash ^ u64::from(*byte)).wrapping_mul(0x0100_0000_01b3));
+    ((hash ^ (hash >> 32)) % KINDS as u64) as usize
 }
 
 #[cfg(test)]
@@ -334,6 +362,24 @@ mod tests {
         assert!((290..430).contains(&fates.corrupted), "{fates:?}");
         assert_eq!(run(1), (lost, fates, frames));
         assert_ne!(run(2).1, fates);
+    }
+
+    #[test]
+    fn other_kinds_of_frames_between_leave_the_fates_of_a_kind_as_they_are() {
+        let run = |others: bool| {
+            let mut it = shaper(Impairment { loss: 0.3, ..Impairment::default() });
+            let arp = [&[255; 6][..], &[2; 6], &[8, 6], &[0; 46]].concat();
+            let ping = |number: u8| [&[2, 0, 0, 0, 0, 1, 2, 0, 0, 0, 0, 2, 8, 0, 0x45][..], &[0; 8], &[1], &[0; 10], &[8, number], &[0; 30]].concat();
+            let fates = (0..100).map(|number| {
+                if others && number % 3 == 0 {
+                    let _ = it.push(0, &arp);
+                }
+                it.push(0, &ping(number)).is_ok()
+            });
+            fates.collect::<Vec<bool>>()
+        };
+        assert!(run(false).iter().any(|taken| !taken));
+        assert_eq!(run(false), run(true));
     }
 
     #[test]

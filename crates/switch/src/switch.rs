@@ -259,12 +259,12 @@ impl Switch {
         self.shared.lock().fabric.groups()
     }
 
-    /// Writes frames from now on to `out` as pcapng, until [`Self::end_capture`] or until a write fails. When the
-    /// disk is slow, frames are left out rather than the network held up.
+    /// Writes frames from now on to `out` as pcapng, until [`Self::end_capture`], until a write fails, or until `limit` bytes of frames
+    /// are there. When the disk is slow, frames are left out rather than the network held up.
     ///
     /// # Errors
     /// No threads left.
-    pub fn capture(&self, tap: Tap, out: impl std::io::Write + Send + 'static) -> Result<CaptureId, SwitchError> {
+    pub fn capture(&self, tap: Tap, limit: u64, out: impl std::io::Write + Send + 'static) -> Result<CaptureId, SwitchError> {
         let mut state = self.shared.lock();
         let is_wanted = |port: &&Port| match &tap {
             Tap::All => true,
@@ -272,7 +272,7 @@ impl Switch {
             Tap::Segment(segment) => state.fabric.segment(port.id) == *segment,
         };
         let interfaces = state.ports.iter().filter(is_wanted).map(|port| port.name.clone()).collect();
-        let capture = Capture::start(tap, interfaces, out).map_err(|source| SwitchError { action: "start a capture", source })?;
+        let capture = Capture::start(tap, interfaces, limit, out).map_err(|source| SwitchError { action: "start a capture", source })?;
         let id = state.next;
         state.next += 1;
         state.captures.insert(id, capture);
@@ -285,6 +285,13 @@ impl Switch {
         if let Some(capture) = capture {
             capture.end()();
         }
+    }
+
+    /// Ends all captures and waits until what was captured is written.
+    pub fn end_captures(&self) {
+        let all: Vec<Capture> = self.shared.lock().captures.drain().map(|(_, capture)| capture).collect();
+        let waits: Vec<_> = all.into_iter().map(Capture::end).collect();
+        waits.into_iter().for_each(|wait| wait());
     }
 
     /// What is captured now.
@@ -492,7 +499,7 @@ mod tests {
         let switch = Switch::start().unwrap();
         let ((_, a), (_, b)) = (port(&switch, 1), port(&switch, 1));
         let (mut reader, writer) = std::os::unix::net::UnixStream::pair().unwrap();
-        let id = switch.capture(Tap::Segment(1), writer).unwrap();
+        let id = switch.capture(Tap::Segment(1), u64::MAX, writer).unwrap();
         let mut buffer = [0; 2048];
         a.send(&frame(1, 100)).unwrap();
         b.recv(&mut buffer).unwrap();

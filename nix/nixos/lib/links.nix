@@ -74,7 +74,7 @@ in
           type = types.nullOr types.ints.unsigned;
           default = null;
           example = 42;
-          description = "Seed of the chances (loss, jitter, ...). The same seed gives the n-th frame of a direction the same fate; without one it is made from the link's name.";
+          description = "Seed of the chances (loss, jitter, ...). The same seed gives the n-th frame of a kind (receiver, protocol) the same fate in each run; without one it is made from the link's name.";
         };
       };
     });

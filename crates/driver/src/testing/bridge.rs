@@ -49,6 +49,11 @@ enum What {
     Keys { keys: Vec<String> },
     Screenshot { path: String },
     Link { up: bool },
+    Links,
+    SetLink { #[serde(default)] segment: Option<u32>, change: link::Change },
+    Partition { groups: Vec<Vec<String>> },
+    Capture { path: std::path::PathBuf, segment: Option<u32> },
+    EndCapture { capture: usize },
     Forward { host: u16, guest: u16 },
     Subtest { name: String, seconds: f64, failure: Option<String> },
     Failed { place: Vec<(u32, String)>, message: String },
@@ -65,6 +70,8 @@ struct Bridge {
     outcome: Arc<Mutex<Outcome>>,
     /// Machines whose systemd was seen, with the number of their start.
     connected: Mutex<std::collections::HashMap<MachineId, u64>>,
+    /// Captures that the script started.
+    captures: Mutex<Vec<nbv_switch::CaptureId>>,
 }
 
 /// Answers what comes over the socket until its other end closes.
@@ -78,6 +85,7 @@ pub(super) fn serve(network: &Network, stream: UnixStream, options: &TestOptions
         is_interactive: options.interactive,
         outcome,
         connected: Mutex::default(),
+        captures: Mutex::default(),
     });
     let writer = Arc::new(Mutex::new(stream.try_clone()?));
     std::thread::Builder::new().name("bridge".into()).spawn(move || {
@@ -180,6 +188,27 @@ impl Bridge {
             }
             What::Link { up } => {
                 link::set_up(network, machine()?, up);
+                done
+            }
+            What::Links => {
+                let name = network.machine(machine()?).name.clone();
+                let status = crate::Status::of(network);
+                let own = status.machines.into_iter().find(|machine| machine.name == name).map(|machine| machine.links);
+                serde_json::to_value(own).map_err(|error| error.to_string())
+            }
+            What::SetLink { segment: Some(segment), change } => link::change_segment(network, segment, &change).map(|()| Value::Null),
+            What::SetLink { segment: None, change } => link::change(network, machine()?, &change).map(|()| Value::Null),
+            What::Partition { groups } => link::partition(network, &groups).map(|()| Value::Null),
+            What::Capture { path, segment } => {
+                let tap = link::tap(network, ask.machine.as_deref(), segment)?;
+                let capture = link::capture(network, tap, &path, u64::MAX)?;
+                let mut captures = self.captures.lock().unwrap_or_else(PoisonError::into_inner);
+                captures.push(capture);
+                Ok(json!(captures.len() - 1))
+            }
+            What::EndCapture { capture } => {
+                let found = self.captures.lock().unwrap_or_else(PoisonError::into_inner).get(capture).copied();
+                network.switch().end_capture(found.ok_or("no such capture")?);
                 done
             }
             What::Forward { host, guest } => {

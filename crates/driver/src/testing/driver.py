@@ -441,6 +441,20 @@ class BaseMachine:
     def send_monitor_command(self, command):
         return self._ask("monitor", command=command)
 
+    def link(self, interface=None, **changes):
+        """Faults of the machine's links (all, or one interface): delay=, jitter= (seconds, or "50ms"), loss=, duplicate=, reorder=,
+        corrupt= (0 to 1, or "1%"), rate= (bits per second, or "10mbit"), queue=, mtu=, cut=, seed=; incoming= and outgoing= take a
+        dictionary of these for one direction; reset=True ends what was set before."""
+        change_link(self.name, None, interface, changes)
+
+    def links(self):
+        """The machine's links with their counters and faults, as in `status --json`."""
+        return self._ask("links")
+
+    def capture(self, path=None):
+        """Captures the machine's frames to a file (pcapng) in the output folder, until stop() or the end of a `with`."""
+        return Capture(path or f"{self.name}.pcapng", machine=self.name)
+
     def block(self):
         self._ask("link", up=False)
 
@@ -509,6 +523,61 @@ def polling_condition(fun=None, *, interval=2.0, seconds_interval=None, descript
     return make(fun) if fun is not None else make
 
 
+class Capture:
+    """Frames on their way into a file."""
+
+    def __init__(self, path, machine=None, segment=None):
+        self.path = pathlib.Path(setup["outDir"]) / path
+        self.number = bridge.ask("capture", path=str(self.path), machine=machine, segment=segment)
+
+    def stop(self):
+        """Ends it; then the file is complete."""
+        if self.number is not None:
+            bridge.ask("end-capture", capture=self.number)
+            self.number = None
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        self.stop()
+
+
+def change_link(machine, segment, interface, changes):
+    def ask(direction, values, reset=False, seed=None):
+        values = dict(values)
+        cut = values.pop("cut", None)
+        texts = []
+        for name, value in values.items():
+            if name in ("delay", "jitter") and not isinstance(value, str):
+                value = f"{round(seconds(value) * 1e6)}us"
+            texts.append((name, str(value)))
+        change = {"interface": interface, "direction": direction, "reset": reset, "cut": cut, "seed": seed, "values": texts}
+        bridge.ask("set-link", machine=machine, segment=segment, change=change)
+
+    incoming, outgoing = changes.pop("incoming", None), changes.pop("outgoing", None)
+    reset, seed = changes.pop("reset", False), changes.pop("seed", None)
+    if reset:
+        changes.setdefault("cut", False)
+    if changes or seed is not None:
+        ask("both", changes, reset, seed)
+    for direction, values in (("in", incoming), ("out", outgoing)):
+        if values:
+            ask(direction, values)
+
+
+def partition(*groups):
+    """Lets nothing pass between machines of different groups: partition([a, b], [c])."""
+    if len(groups) < 2:
+        raise ValueError("a partition needs two groups or more; heal() ends it")
+    bridge.ask("partition", groups=[[getattr(machine, "name", machine) for machine in group] for group in groups])
+
+
+def heal():
+    """Ends the partition."""
+    bridge.ask("partition", groups=[])
+
+
 def start_all():
     errors = []
 
@@ -557,8 +626,18 @@ script = setup["script"]
 
 
 class Vlan:
+    """A segment."""
+
     def __init__(self, nr):
         self.nr = nr
+
+    def link(self, **changes):
+        """Faults of all links of the segment, as of a machine's."""
+        change_link(None, self.nr, None, changes)
+
+    def capture(self, path=None):
+        """Captures what enters the segment, as of a machine."""
+        return Capture(path or f"vlan{self.nr}.pcapng", segment=self.nr)
 
 
 vlans = [Vlan(nr) for nr in setup["segments"]]
@@ -578,7 +657,7 @@ def run():
     scope = {
         **names, **{f"vlan{vlan.nr}": vlan for vlan in vlans},
         "machines": machines, "machines_qemu": machines, "machines_nspawn": [], "vlans": vlans, "start_all": start_all, "join_all": join_all,
-        "subtest": log.subtest, "polling_condition": polling_condition, "retry": retry, "t": TestCase(), "log": log, "os": os,
+        "partition": partition, "heal": heal, "subtest": log.subtest, "polling_condition": polling_condition, "retry": retry, "t": TestCase(), "log": log, "os": os,
         "serial_stdout_on": lambda: bridge.ask("serial", on=True), "serial_stdout_off": lambda: bridge.ask("serial", on=False),
         "dump_machine_ssh": lambda: [log.log(machine.ssh_backdoor_command()) for machine in machines],
         "BaseMachine": BaseMachine, "QemuMachine": QemuMachine, "NspawnMachine": NspawnMachine, "Machine": BaseMachine,
