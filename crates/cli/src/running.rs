@@ -35,7 +35,7 @@ pub(crate) fn run(words: Vec<OsString>) -> Exit {
         Ok(interrupts) => interrupts,
         Err(error) => return fail_with(&error, Exit::Machine),
     };
-    match nbv_driver::run(&options, &host, interrupts, &mut std::io::stdout()) {
+    match nbv_driver::run(&options, &host, interrupts, nbv_driver::Show::Lines(&mut std::io::stdout())) {
         Ok(code) => Exit::Passed(code),
         Err(error @ nbv_driver::RunError::NoMachine { .. }) => fail_with(&error, Exit::Usage),
         Err(error) => fail_with(&error, Exit::Machine),

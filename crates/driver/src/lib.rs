@@ -9,12 +9,14 @@
 //! Not here: QEMU's command lines (crate `qemu`), frames (crate `switch`), arguments of the command (crate `cli`).
 
 pub mod client;
+pub mod console;
 pub mod doctor;
 pub mod event;
 pub mod forward;
 pub mod guest;
 pub mod host;
 pub mod keys;
+pub mod lines;
 pub mod link;
 pub mod machine;
 pub mod network;
@@ -37,7 +39,8 @@ pub use event::{Event, Kind, MachineId, Phase};
 pub use host::{Host, interrupts};
 pub use network::{Network, Reboots};
 pub use options::{Capture, HELP, Parsed, RunOptions, UsageError};
-pub use run::{RunError, prepare, run};
+pub use options::{HELP, Parsed, RunOptions, UsageError};
+pub use run::{Controls, Front, RunError, Show, prepare, run};
 pub use status::Status;
 pub use watch::Traffic;
 pub use testing::{TestOptions, TestReport, check_script, junit, run_test};

@@ -12,7 +12,8 @@ use std::time::{Duration, Instant};
 use nbv_plan::{NetworkPlan, PlanError};
 use nbv_qemu::{Platform, accel, find};
 
-use crate::event::{Event, Kind, MachineId, Phase};
+use crate::event::{Event, Kind, Phase};
+use crate::lines::Lines;
 use crate::host::{Host, STATE_DIR_VARIABLE};
 use crate::keys::Key;
 use crate::machine::{MachineKeys, Settings, StartError};
@@ -183,21 +184,67 @@ fn select(plan: &mut NetworkPlan, only: &[String]) -> Result<(), RunError> {
     Ok(())
 }
 
+/// Who shows a running network.
+pub trait Front {
+    /// Something happened in it.
+    fn event(&mut self, event: &Event);
+    /// A sentence about the network or the run.
+    fn note(&mut self, text: &str);
+}
+
+/// How a run is shown.
+pub enum Show<'a> {
+    /// As lines.
+    Lines(&'a mut dyn Write),
+    /// By something that the user acts on the network with; it is made once the network is there, and dropped when all has ended.
+    View(&'a mut dyn FnMut(&Network, Controls) -> std::io::Result<Box<dyn Front>>),
+}
+
+/// What a view may ask of the run.
+#[derive(Clone)]
+pub struct Controls {
+    sender: Sender<Happening>,
+}
+
+impl Controls {
+    /// As Ctrl-C: stops all in order, the second time at once; the exit code says so.
+    pub fn interrupt(&self) {
+        self.send(Happening::Interrupt);
+    }
+
+    /// Stops all in order.
+    pub fn stop(&self) {
+        self.send(Happening::StopAsked);
+    }
+
+    /// From now on the run goes on when no machine runs, until it is told to stop.
+    pub fn hold(&self) {
+        self.send(Happening::Hold);
+    }
+
+    fn send(&self, happening: Happening) {
+        // The run has ended, and there is nothing left to ask for.
+        let _ = self.sender.send(happening);
+    }
+}
+
 /// What the run waits for.
 enum Happening {
     Event(Event),
     Interrupt,
     StopAsked,
+    Hold,
     CommandEnded(std::io::Result<std::process::ExitStatus>),
 }
 
-/// Runs a network until all its machines have ended. Lines go to `out`; `interrupts` brings Ctrl-C.
+/// Runs a network until all its machines have ended, or, with a view, until it is told to stop where a machine failed or was
+/// stopped by the view. `interrupts` brings Ctrl-C.
 ///
 /// Gives the exit code: 0, [`MACHINE_FAILED`], [`INTERRUPTED`], or that of the waited-for command.
 ///
 /// # Errors
 /// It could not be started at all.
-pub fn run(options: &RunOptions, host: &Host, interrupts: Receiver<()>, out: &mut dyn Write) -> Result<u8, RunError> {
+pub fn run(options: &RunOptions, host: &Host, interrupts: Receiver<()>, show: Show<'_>) -> Result<u8, RunError> {
     let prepared = prepare(options, host)?;
     let network = prepared.network.clone();
     let (sender, happenings) = channel();
@@ -209,12 +256,22 @@ pub fn run(options: &RunOptions, host: &Host, interrupts: Receiver<()>, out: &mu
         let socket = network.settings().state_dir.join(state::SOCKET);
         server::serve(&network, &socket, move || drop(stop.send(Happening::StopAsked)))
     })();
-    if let Err(error) = result {
-        prepared.end();
-        return Err(failed("cannot serve the network")(error));
-    }
+    let has_view = matches!(show, Show::View(_));
+    let screen: std::io::Result<Box<dyn Front>> = result.and_then(|()| match show {
+        Show::Lines(out) => Ok(Box::new(Lines::new(&network, host.has_colour, options.quiet, out)) as Box<dyn Front>),
+        Show::View(make) => make(&network, Controls { sender: sender.clone() }),
+    });
+    let screen = match screen {
+        Ok(screen) => screen,
+        Err(error) => {
+            prepared.end();
+            return Err(failed("cannot serve the network")(error));
+        }
+    };
     let mut run = Run {
-        screen: Screen::new(&network, host.has_colour, options.quiet, out),
+        screen,
+        has_view,
+        is_held: false,
         network: network.clone(),
         command: Waited::new(options.wait_ready.clone()),
         is_stopping: false,
@@ -269,7 +326,10 @@ fn describe(network: &Network) -> String {
 
 struct Run<'a> {
     network: Network,
-    screen: Screen<'a>,
+    screen: Box<dyn Front + 'a>,
+    /// A view is there, in which a failure can be looked into.
+    has_view: bool,
+    is_held: bool,
     command: Waited,
     is_stopping: bool,
     is_interrupted: bool,
@@ -303,6 +363,7 @@ impl Run<'_> {
                 Ok(Happening::Event(event)) => self.event(event),
                 Ok(Happening::Interrupt) => self.interrupt(),
                 Ok(Happening::StopAsked) => self.stop(),
+                Ok(Happening::Hold) => self.is_held = true,
                 Ok(Happening::CommandEnded(status)) => {
                     self.command.ended(status);
                     self.stop();
@@ -316,7 +377,7 @@ impl Run<'_> {
 
     fn is_over(&self) -> bool {
         let runs = |id| self.network.view(id).phase.is_running();
-        !self.command.is_running() && !self.network.machines().any(|(id, _)| runs(id))
+        !self.command.is_running() && (!self.is_held || self.is_stopping) && !self.network.machines().any(|(id, _)| runs(id))
     }
 
     fn code(&self) -> u8 {
@@ -336,6 +397,7 @@ impl Run<'_> {
         match event.kind {
             Kind::Failed { .. } => {
                 self.has_failed = true;
+                self.is_held |= self.has_view;
                 if self.command.is_waiting() {
                     self.stop();
                 }
@@ -464,78 +526,5 @@ impl Waited {
         if let Some(group) = self.group {
             let _ = rustix::process::kill_process_group(group, rustix::process::Signal::KILL);
         }
-    }
-}
-
-/// Lines for people.
-pub(crate) struct Screen<'a> {
-    names: Vec<String>,
-    addresses: Vec<String>,
-    has_colour: bool,
-    is_quiet: bool,
-    out: &'a mut dyn Write,
-}
-
-/// Colours of machines, in turn: cyan, yellow, green, magenta, blue, red.
-const COLOURS: [u8; 6] = [36, 33, 32, 35, 34, 31];
-
-impl<'a> Screen<'a> {
-    pub(crate) fn new(network: &Network, has_colour: bool, is_quiet: bool, out: &'a mut dyn Write) -> Self {
-        let names = network.machines().map(|(_, machine)| machine.name.clone()).collect();
-        let addresses = network.machines().map(|(_, machine)| status::addresses(machine).join(", ")).collect();
-        Self { names, addresses, has_colour, is_quiet, out }
-    }
-
-    pub(crate) fn event(&mut self, event: &Event) {
-        let id = event.machine;
-        match &event.kind {
-            Kind::Line(text) if !self.is_quiet => self.line(id, text),
-            Kind::Line(_) | Kind::Phase(Phase::Starting | Phase::Booting | Phase::Ready | Phase::Failed) => {}
-            Kind::Phase(Phase::Stopping) => self.report(id, "is powering off"),
-            Kind::Phase(Phase::Off) => self.report(id, "is off"),
-            Kind::NotResumed(reason) => self.note(&format!("the saved state could not be resumed ({reason}); booting")),
-            Kind::Rebooted => self.report(id, "reboots"),
-            Kind::Ready(after) => {
-                let addresses = &self.addresses[id.0];
-                let place = if addresses.is_empty() { String::new() } else { format!(" ({addresses})") };
-                self.report(id, &format!("is ready after {:.1} s{place}", after.as_secs_f64()));
-            }
-            Kind::Failed { reason, tail } => {
-                self.report(id, &format!("FAILED: {reason}"));
-                if self.is_quiet && !tail.is_empty() {
-                    self.report(id, "last wrote on its console:");
-                    tail.iter().for_each(|line| self.line(id, line));
-                }
-            }
-        }
-    }
-
-    fn line(&mut self, id: MachineId, text: &str) {
-        let name = self.name(id);
-        self.write(&format!("{name}: {text}\n"));
-    }
-
-    fn report(&mut self, id: MachineId, text: &str) {
-        let name = self.name(id);
-        self.write(&format!("-- {name} {text}\n"));
-    }
-
-    fn note(&mut self, text: &str) {
-        self.write(&format!("-- {text}\n"));
-    }
-
-    /// A line of a test's script.
-    pub(crate) fn text(&mut self, text: &str) {
-        self.write(&format!("{text}\n"));
-    }
-
-    fn name(&self, id: MachineId) -> String {
-        let name = &self.names[id.0];
-        if self.has_colour { format!("\x1b[1;{}m{name}\x1b[0m", COLOURS[id.0 % COLOURS.len()]) } else { name.clone() }
-    }
-
-    fn write(&mut self, text: &str) {
-        // Nobody may be looking any more; the network goes on.
-        let _ = self.out.write_all(text.as_bytes());
     }
 }

@@ -19,7 +19,8 @@ use std::time::{Duration, Instant};
 use crate::event::{Event, Phase};
 use crate::host::Host;
 use crate::options::RunOptions;
-use crate::run::{RunError, Screen, failed, prepare};
+use crate::lines::Lines;
+use crate::run::{Front, RunError, failed, prepare};
 use crate::{server, state};
 
 const DRIVER: &str = include_str!("driver.py");
@@ -179,7 +180,7 @@ pub fn run_test(options: &TestOptions, host: &Host, interrupts: Receiver<()>, ou
             return Err(failed("cannot run the test's script")(error));
         }
     };
-    let mut screen = Screen::new(&network, host.has_colour, options.run.quiet, out);
+    let mut screen = Lines::new(&network, host.has_colour, options.run.quiet, out);
     let deadline = start + options.limit;
     let mut is_interrupted = false;
     let mut too_long = false;
