@@ -39,7 +39,6 @@ pub use event::{Event, Kind, MachineId, Phase};
 pub use host::{Host, interrupts};
 pub use network::{Network, Reboots};
 pub use options::{Capture, HELP, Parsed, RunOptions, UsageError};
-pub use options::{HELP, Parsed, RunOptions, UsageError};
 pub use run::{Controls, Front, RunError, Show, prepare, run};
 pub use status::Status;
 pub use watch::Traffic;
