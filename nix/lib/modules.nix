@@ -110,14 +110,14 @@ let
     else if isModuleFunction m then
       let file = fileOf parentFile m; in
       { apply = args: unify file key (applyArgs file m args); keyed = false; }
-    else if isPath m && !(builtins.pathExists m) then
+    else if isPath m && !(builtins.pathExists (lib.tree.resolveModule m)) then
       fail {
         code = "missing-module";
         message = "the file ${toString m} does not exist";
         notes = [ "it is in `imports` of ${toString parentFile}" ];
         hint = "a path is relative to the file that it is written in";
       }
-    else if isPath m || isString m then prepareFile (toString m) m
+    else if isPath m || isString m then let m' = lib.tree.resolveModule m; in prepareFile (toString m') m'
     else if isList m then
       fail {
         code = "bad-module";
@@ -152,8 +152,8 @@ let
       disabled = concatMap (n: map (toKey n.module.file) n.module.disabledModules) closure;
       toKey = file: m:
         if builtins.isInt m then toString m
-        else if isString m then (if lib.hasPrefix "/" m then m else "${toString modulesPath}/${m}")
-        else if isPath m then toString m
+        else if isString m then lib.tree.resolve (if lib.hasPrefix "/" m then m else "${toString modulesPath}/${m}")
+        else if isPath m then lib.tree.resolve (toString m)
         else if isAttrs m && m ? key then toString m.key
         else if isAttrs m && m ? _file then toString m._file
         else fail { code = "bad-module"; message = "`disabledModules` of ${file} has an entry that is no path, text or set with `key`"; };
@@ -454,6 +454,12 @@ let
         default = null;
         description = "A type that takes the definitions that meet no option.";
       };
+      optionalFiles = lib.mkOption {
+        type = types.raw;
+        internal = true;
+        default = _: false;
+        description = "Whether definitions of a file that meet no option may be left out when they are not in effect.";
+      };
       specialArgs = lib.mkOption {
         readOnly = true;
         internal = true;
@@ -537,10 +543,12 @@ let
         _class = class;
         _prefix = prefix;
       } // specialArgs;
-      checkUnmatched =
-        if merged.unmatched != [ ] && freeformType == null && merged.config._module.check
-        then unknownOption (head merged.unmatched) (tail merged.unmatched)
-        else null;
+      unknown =
+        if merged.unmatched == [ ] || freeformType != null || !merged.config._module.check then [ ]
+        else
+          let isLeftOut = d: merged.config._module.optionalFiles d.file && dischargeProperties d.value == [ ]; in
+          filter (u: !(all isLeftOut u.defs)) merged.unmatched;
+      checkUnmatched = if unknown != [ ] then unknownOption (head unknown) (tail unknown) else null;
       visible = seq checkUnmatched (removeAttrs config [ "_module" ]);
     in
     {
@@ -548,6 +556,7 @@ let
       config = visible;
       options = seq checkUnmatched options;
       inherit class;
+      inherit (merged) unmatched;
       _module = seq checkUnmatched config._module;
     };
 

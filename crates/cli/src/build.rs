@@ -21,6 +21,14 @@ pub(crate) fn build(flags: &Build) -> Result<BuildResult, Exit> {
 
 /// Builds what a file describes.
 pub(crate) fn build_subject(flags: &Build, subject: Subject) -> Result<BuildResult, Exit> {
+    try_build(flags, subject)?.map_err(|error| {
+        let is_asked = flags.show_trace || settings(flags).is_ok_and(|settings| settings.flag("show-trace") == Some(true));
+        show(&error, &style(is_asked))
+    })
+}
+
+/// Builds what a file describes; the inner error is not told yet.
+pub(crate) fn try_build(flags: &Build, subject: Subject) -> Result<Result<BuildResult, nbv_realise::Error>, Exit> {
     let settings = settings(flags)?;
     let detail = Detail::from_flags(flags.verbosity);
     if detail > Detail::Quiet {
@@ -38,9 +46,7 @@ pub(crate) fn build_subject(flags: &Build, subject: Subject) -> Result<BuildResu
     let progress: Arc<dyn nbv_store::Progress> = display.clone();
     let built = nbv_realise::build(&options, &progress);
     display.clear();
-    built.map_err(|error| {
-        show(&error, &style(flags.show_trace || settings.flag("show-trace") == Some(true)))
-    })
+    Ok(built)
 }
 
 /// How diagnostics are written on this terminal.
@@ -54,7 +60,7 @@ pub(crate) fn show(error: &nbv_realise::Error, style: &RenderOptions) -> Exit {
         let _closed = write!(std::io::stderr(), "{}", nbv_diag::render(diagnostic, &error.sources, style));
     }
     match error.kind {
-        Kind::Input => Exit::Input,
+        Kind::Input | Kind::SeveralTests => Exit::Input,
         Kind::Build => Exit::Build,
         Kind::Interrupted => {
             let _closed = writeln!(std::io::stderr(), "interrupted");

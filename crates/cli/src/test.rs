@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use lexopt::prelude::*;
 use nbv_driver::{Capture, Host, RunOptions, TestOptions, TestReport, check_script, junit, run_test};
-use nbv_realise::{Subject, Test};
+use nbv_realise::{Kind, Subject, Test};
 
 use crate::args::Build;
 use crate::build::{self, fail, fail_with};
@@ -31,6 +31,7 @@ struct Flags {
     jobs: usize,
     run: RunOptions,
     interactive: bool,
+    attributes: Vec<String>,
 }
 
 /// A built test.
@@ -58,17 +59,38 @@ pub(crate) fn test(words: Vec<OsString>) -> Exit {
     }
     let mut tests = Vec::new();
     for file in &flags.files {
-        let build = Build { network: file.clone(), ..flags.build.clone() };
-        let result = match build::build_subject(&build, Subject::Test) {
-            Ok(built) => built.path,
-            Err(exit) => return exit,
-        };
-        match read_test(&result) {
-            Ok(test) => tests.push(Built { file: file.clone(), result, test }),
+        match build_tests(&flags, file) {
+            Ok(built) => tests.extend(built),
             Err(exit) => return exit,
         }
     }
+    if flags.interactive && tests.len() > 1 {
+        let names: Vec<&str> = tests.iter().map(|built| built.test.name.as_str()).collect();
+        return fail(&format!("--interactive takes one test; choose with -A: {}", names.join(", ")), Exit::Usage);
+    }
     run(&flags, &tests)
+}
+
+/// Builds the tests of a file: those that `-A` names, else all.
+fn build_tests(flags: &Flags, file: &Path) -> Result<Vec<Built>, Exit> {
+    let build = Build { network: file.to_owned(), ..flags.build.clone() };
+    let one = |attribute: &str| -> Result<Built, Exit> {
+        let result = build::build_subject(&build, Subject::Test(Some(attribute.to_owned())))?.path;
+        let mut test = read_test(&result)?;
+        // Variants of a test often have one name in common.
+        if !attribute.is_empty() {
+            attribute.clone_into(&mut test.name);
+        }
+        Ok(Built { file: file.to_owned(), test, result })
+    };
+    if !flags.attributes.is_empty() {
+        return flags.attributes.iter().map(|name| one(name)).collect();
+    }
+    match build::try_build(&build, Subject::Test(None))? {
+        Ok(built) => Ok(vec![Built { file: file.to_owned(), test: read_test(&built.path)?, result: built.path }]),
+        Err(error) if error.kind == Kind::SeveralTests => error.tests.iter().map(|name| one(name)).collect(),
+        Err(error) => Err(build::show(&error, &build::style(build.show_trace))),
+    }
 }
 
 /// What `bin/nixos-test-driver` does: the words with `--result DIR` first.
@@ -249,6 +271,7 @@ fn read(words: Vec<OsString>) -> Result<Option<Flags>, String> {
             }
             Long("junit-xml") => flags.junit = Some(parser.value().map_err(said)?.into()),
             Long("capture") => flags.run.capture = Some(Capture { dir: parser.value().map_err(said)?.into(), limit: u64::MAX }),
+            Short('A') | Long("attr") => flags.attributes.push(parser.value().map_err(said)?.to_string_lossy().into_owned()),
             Long("interactive") => flags.interactive = true,
             Long("keep-vm-state" | "keep-machine-state") => flags.run.keep_vm_state = true,
             Long("state-dir") => flags.run.state_dir = Some(parser.value().map_err(said)?.into()),

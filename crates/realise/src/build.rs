@@ -222,7 +222,7 @@ fn build_anew(
     if let Some(depth) = options.max_call_depth {
         settings.max_call_depth = depth;
     }
-    let request = Request { network, subject: options.subject, system: &options.system, settings, primops: primops(&archive, &failed), threads: options.make.jobs };
+    let request = Request { network, subject: options.subject.clone(), system: &options.system, settings, primops: primops(&archive, &failed), threads: options.make.jobs };
     let evaluated = instantiate(&world, request, &**progress).map_err(|mut error| {
         if let Some(cause) = failed.lock().unwrap_or_else(|e| e.into_inner()).take() {
             error.kind = archive_error(&cause).kind;

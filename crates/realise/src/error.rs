@@ -14,6 +14,8 @@ pub enum Kind {
     Build,
     /// The user stopped it.
     Interrupted,
+    /// The file has several tests, and none was named: [`Error::tests`].
+    SeveralTests,
 }
 
 /// A failure with its diagnostics and the sources that they point into.
@@ -25,11 +27,13 @@ pub struct Error {
     pub diagnostics: Vec<Diagnostic>,
     /// Texts of the places.
     pub sources: Arc<SourceMap>,
+    /// The names to choose from.
+    pub tests: Vec<String>,
 }
 
 impl Error {
     pub(crate) fn new(kind: Kind, diagnostic: Diagnostic) -> Self {
-        Self { kind, diagnostics: vec![diagnostic], sources: Arc::default() }
+        Self { kind, diagnostics: vec![diagnostic], sources: Arc::default(), tests: Vec::new() }
     }
 
     /// Settings that cannot be.
@@ -76,7 +80,7 @@ impl From<BuildError> for Error {
     fn from(error: BuildError) -> Self {
         match error {
             BuildError::Store(error) => error.into(),
-            BuildError::Interrupted => Self { kind: Kind::Interrupted, diagnostics: Vec::new(), sources: Arc::default() },
+            BuildError::Interrupted => Self { kind: Kind::Interrupted, diagnostics: Vec::new(), sources: Arc::default(), tests: Vec::new() },
             BuildError::Failed { name, drv, reason, log, kept, hint, needed_by } => {
                 let mut diagnostic = Diagnostic::error("build::failed", format!("building `{name}` failed: {reason}"));
                 if !log.is_empty() {

@@ -16,21 +16,21 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 /// What a file describes.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub enum Subject {
     /// A network: machines.
     #[default]
     Network,
-    /// A NixOS test: machines and a script.
-    Test,
+    /// NixOS tests: machines and a script. The name chooses one of several.
+    Test(Option<String>),
 }
 
 impl Subject {
     /// The embedded library's entry, and the names of its arguments for the file and the host's system.
-    fn entry(self) -> (&'static str, &'static str, &'static str) {
+    fn entry(&self) -> (&'static str, &'static str, &'static str) {
         match self {
             Self::Network => ("import /nixpkgs/nixos/lib/network.nix", "network", "hostSystem"),
-            Self::Test => ("import /nixpkgs/nixos/lib/testing.nix", "test", "system"),
+            Self::Test(_) => ("import /nixpkgs/nixos/lib/testing.nix", "test", "system"),
         }
     }
 }
@@ -99,7 +99,7 @@ pub fn instantiate(world: &Arc<HostWorld>, request: Request<'_>, progress: &dyn 
                     std::thread::park_timeout(Duration::from_millis(50));
                 }
             });
-            let result = evaluate(&ev, network, subject, system, threads);
+            let result = evaluate(&ev, network, &subject, system, threads);
             done.store(true, Ordering::Release);
             watch.thread().unpark();
             result
@@ -113,17 +113,34 @@ pub fn instantiate(world: &Arc<HostWorld>, request: Request<'_>, progress: &dyn 
                 told.sources = ev.sources().clone();
                 return told;
             }
-            Error { kind: Kind::Input, diagnostics: vec![error.into_diagnostic()], sources: ev.sources().clone() }
+            Error { kind: Kind::Input, diagnostics: vec![error.into_diagnostic()], sources: ev.sources().clone(), tests: Vec::new() }
+        })?
+        .map_err(|tests| Error {
+            tests,
+            ..Error::new(Kind::SeveralTests, Diagnostic::error("input::several-tests", format!("{} has several tests", network.display())))
         })
     })
 }
 
-fn evaluate<'h>(ev: &Evaluator<'h>, network: &Path, subject: Subject, system: &str, threads: usize) -> Result<Instantiated, EvalError> {
+/// What the file gives, or the names of its tests when there are several.
+fn evaluate<'h>(ev: &Evaluator<'h>, network: &Path, subject: &Subject, system: &str, threads: usize) -> Result<Result<Instantiated, Vec<String>>, EvalError> {
     let (entry, file_name, system_name) = subject.entry();
     let entry = ev.eval_expr(entry, Path::new("/"))?;
-    let arguments = ev.attrs(vec![ev.attr(file_name, ev.path(network.as_os_str().as_bytes())), ev.attr(system_name, ev.str(system))]);
+    let mut arguments = vec![ev.attr(file_name, ev.path(network.as_os_str().as_bytes())), ev.attr(system_name, ev.str(system))];
+    if let Subject::Test(Some(name)) = subject {
+        arguments.push(ev.attr("attribute", ev.str(name)));
+    }
+    let arguments = ev.attrs(arguments);
     let whole = ev.cell(ev.call(entry, &[ev.cell(arguments)])?);
     let whole = ev.force_attrs(whole)?;
+    let texts = |name: &str| -> Result<Vec<String>, EvalError> {
+        let list = ev.cell(ev.select(whole, name).unwrap_or_else(|_| Value::list(&[])));
+        ev.force_list(list)?.iter().map(|text| Ok(String::from_utf8_lossy(ev.force_string(*text)?.bytes()).into_owned())).collect()
+    };
+    let several = texts("several")?;
+    if !several.is_empty() {
+        return Ok(Err(several));
+    }
     let toplevels = ev.cell(ev.select(whole, "toplevels")?);
     let toplevels = ev.force_attrs(toplevels)?;
     let machines: Vec<_> = toplevels.by_name(ev.symbols()).into_iter().map(|attr| (ev.display(attr.name).into_owned(), attr.value)).collect();
@@ -157,23 +174,19 @@ fn evaluate<'h>(ev: &Evaluator<'h>, network: &Path, subject: Subject, system: &s
     check_context(plan.context(), &drvs)?;
     let plan = serde_json::from_slice(plan.bytes())
         .map_err(|error| EvalError::new("eval::plan", format!("the library gave a plan that is not JSON: {error}")))?;
-    let warnings = ev.cell(ev.select(whole, "warnings").unwrap_or_else(|_| Value::list(&[])));
-    let mut texts = Vec::new();
-    for warning in ev.force_list(warnings)? {
-        texts.push(String::from_utf8_lossy(ev.force_string(warning)?.bytes()).into_owned());
-    }
+    let warnings = texts("warnings")?;
     let text = |name: &str| -> Result<String, EvalError> {
         Ok(String::from_utf8_lossy(ev.force_string(ev.cell(ev.select(whole, name)?))?.bytes()).into_owned())
     };
     let test = match subject {
         Subject::Network => None,
-        Subject::Test => {
+        Subject::Test(_) => {
             let limit = ev.cell(ev.select(whole, "globalTimeout")?);
             let global_timeout = u64::try_from(ev.force_int(limit)?).unwrap_or(0);
             Some(Test { name: text("name")?, script: text("testScript")?, global_timeout })
         }
     };
-    Ok(Instantiated { plan, toplevels: drvs, warnings: texts, test })
+    Ok(Ok(Instantiated { plan, toplevels: drvs, warnings, test }))
 }
 
 /// Address space for each further thread's stack.

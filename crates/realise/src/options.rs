@@ -50,7 +50,7 @@ pub fn option_records(options: &BuildOptions, progress: &Arc<dyn Progress>) -> R
         let ev = Evaluator::new(&heap, world, settings, builtins);
         let expression = format!("import /nixpkgs/nixos/lib/options-doc.nix {{ hostSystem = \"{}\"; }}", options.system);
         let records = ev.eval_expr(&expression, Path::new("/")).and_then(|records| ev.to_json(ev.cell(records)));
-        let (json, _) = records.map_err(|error| Error { kind: Kind::Input, diagnostics: vec![error.into_diagnostic()], sources: ev.sources().clone() })?;
+        let (json, _) = records.map_err(|error| Error { kind: Kind::Input, diagnostics: vec![error.into_diagnostic()], sources: ev.sources().clone(), tests: Vec::new() })?;
         let mut records: Vec<OptionRecord> = serde_json::from_value(json)
             .map_err(|error| Error::input("eval::options", format!("the library describes its options in another form: {error}")))?;
         records.sort_by(|a, b| a.name.cmp(&b.name));

@@ -14,6 +14,8 @@
 , prefix ? [ ]
   # system -> package set, where the caller shares sets between machines
 , pkgsFor ? null
+  # folder of the nixpkgs tree that the modules lie in, or null: it has the modules that this library lacks
+, tree ? null
 }:
 let
   located = if modulesLocation == null then modules else map (lib.setDefaultModuleLocation modulesLocation) modules;
@@ -38,10 +40,21 @@ let
     class = "nixos";
     inherit prefix;
     modules = baseModules ++ extraModules ++ [ fromCaller ] ++ ms;
-    specialArgs = { modulesPath = toString ../modules; } // specialArgs;
+    specialArgs = { modulesPath = if tree == null then toString ../modules else "${tree}/nixos/modules"; } // specialArgs;
   };
   noUserModules = evaluate [ ];
-  result = evaluate located;
+  treeModules = import ./tree-modules.nix { inherit lib; root = tree; pkgs = pkgsFor' system; };
+  pkgsFor' = if pkgsFor != null then pkgsFor else system: import ../../pkgs { localSystem = { inherit system; }; };
+  fromTree =
+    if tree == null then [ ]
+    else
+      let
+        base = [
+          { _file = "lib/eval-config.nix"; inherit (treeModules) ids; _module.optionalFiles = lib.tree.below treeModules.folder; }
+        ] ++ located;
+      in
+      base ++ treeModules.needed (more: evaluate (base ++ more ++ [ { _module.check = lib.mkForce false; } ]));
+  result = evaluate (if tree == null then located else fromTree);
 in
 result // {
   inherit lib extraArgs;

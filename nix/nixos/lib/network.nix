@@ -6,6 +6,8 @@
 , hostSystem ? builtins.currentSystem
 , specialArgs ? { }
 , extraModules ? [ ]
+  # folder of the nixpkgs tree that the network lies in, or null
+, tree ? null
 }:
 let
   lib = import ../../lib;
@@ -76,7 +78,7 @@ let
 
   numbers = listToAttrs (lib.imap1 (number: name: { inherit name; value = number; }) machineNames);
   evaluate = name: import ./eval-config.nix {
-    inherit lib pkgsFor extraModules;
+    inherit lib pkgsFor extraModules tree;
     system = hostSystem;
     specialArgs = { inherit nodes name; } // set.meta.specialArgs or { } // set.meta.nodeSpecialArgs.${name} or { } // specialArgs;
     modules = [

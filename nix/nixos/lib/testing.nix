@@ -1,101 +1,75 @@
-# A NixOS test: machines and a script. Gives the network's plan and toplevels, as network.nix does, and the script.
+# The tests of a file. Gives for one test the network's plan and toplevels, as network.nix does, and the script; for
+# several their names.
 {
   # a set, a function ({ pkgs, lib, ... }: { ... }), a module, or the path of a file with one
   test
 , system ? builtins.currentSystem
-, pkgs ? null
-  # further modules of the test, not of its machines
-, extraModules ? [ ]
+, pkgs ? import ../../pkgs { localSystem = { inherit system; }; }
+  # the name of one test, where the file has several
+, attribute ? null
 }:
 let
   lib = import ../../lib;
-  inherit (lib) mkOption types;
-  pkgs' = if pkgs != null then pkgs else import ../../pkgs { localSystem = { inherit system; }; };
+  isFile = builtins.isPath test || builtins.isString test;
+  path = toString test;
+  place = if isFile then lib.tree.split path else null;
+  tree = import ./testing/tree.nix { inherit lib system pkgs; root = place.root; };
 
-  read = if builtins.isPath test || builtins.isString test then import test else test;
-  done = v: v._type or null == "nixos-test";
-  # A function without named arguments, or one whose result is a finished test, is called; others are modules.
-  called =
-    if lib.isFunction read && (let formals = lib.functionArgs read; in formals == { } || formals ? system) then
-      let
-        formals = lib.functionArgs read;
-        args = { inherit system lib; pkgs = pkgs'; };
-        # the older form takes what it is given with `...` only
-        v = read (if formals == { } then args else builtins.intersectAttrs formals args);
-      in
-      v
-    else read;
+  read =
+    if place != null then tree.import test
+    else if isFile then import test
+    else test;
+  make = import ./testing/one.nix { inherit lib system pkgs; tree = if place == null then null else place.root; };
+  ofModule = module: make (
+    lib.optional isFile { name = lib.mkOptionDefault (lib.removeSuffix ".nix" (baseNameOf path)); } ++ [ module ]
+  );
 
-  moduleType = types.deferredModule;
-  options = { config, ... }: {
-    options = {
-      name = mkOption { type = types.str; default = if builtins.isPath test then lib.removeSuffix ".nix" (baseNameOf test) else "test"; description = "The test's name."; };
-      nodes = mkOption { type = types.lazyAttrsOf moduleType; default = { }; description = "The machines."; };
-      machine = mkOption { type = types.nullOr moduleType; default = null; description = "The only machine, as nodes.machine."; };
-      containers = mkOption { type = types.lazyAttrsOf moduleType; default = { }; description = "Accepted for compatibility."; };
-      defaults = mkOption { type = moduleType; default = { }; description = "Configuration of all machines."; };
-      extraBaseModules = mkOption { type = moduleType; default = { }; description = "Further configuration of all machines."; };
-      extraBaseNodeModules = mkOption { type = moduleType; default = { }; description = "Further configuration of all machines."; };
-      node = {
-        specialArgs = mkOption { type = types.lazyAttrsOf types.raw; default = { }; description = "Arguments of the machines' modules, for imports too."; };
-        pkgs = mkOption { type = types.nullOr types.raw; default = null; description = "The machines' package set."; };
-        pkgsReadOnly = mkOption { type = types.bool; default = false; description = "Accepted for compatibility."; };
-      };
-      hostPkgs = mkOption { type = types.raw; default = pkgs'; description = "The host's package set."; };
-      testScript = mkOption { type = types.either types.str (types.functionTo types.str); default = ""; description = "The script (Python): a text, or a function of { nodes, ... }."; };
-      globalTimeout = mkOption { type = types.int; default = 3600; description = "Seconds after which the test has failed."; };
-      skipLint = mkOption { type = types.bool; default = false; description = "Whether the script is not checked for style."; };
-      skipTypeCheck = mkOption { type = types.bool; default = false; description = "Whether the script's types are not checked."; };
-      enableOCR = mkOption { type = types.bool; default = false; description = "Whether text on screens is read."; };
-      enableDebugHook = mkOption { type = types.bool; default = false; description = "Accepted for compatibility."; };
-      sshBackdoor.enable = mkOption { type = types.bool; default = false; description = "Accepted for compatibility: every machine can be reached."; };
-      extraPythonPackages = mkOption { type = types.functionTo types.raw; default = _: [ ]; description = "Python packages of the script."; };
-      extraDriverArgs = mkOption { type = types.listOf types.str; default = [ ]; description = "Accepted for compatibility."; };
-      qemu.package = mkOption { type = types.raw; default = null; description = "Accepted for compatibility: the host's QEMU is used."; };
-      qemu.forceAccel = mkOption { type = types.bool; default = false; description = "Accepted for compatibility: the accelerator is chosen by what works."; };
-      interactive = mkOption { type = moduleType; default = { }; description = "What is different when the test is run by hand."; };
-      passthru = mkOption { type = types.lazyAttrsOf types.raw; default = { }; description = "Attributes of the result."; };
-      meta = mkOption { type = types.lazyAttrsOf types.raw; default = { }; description = "What the test says of itself."; };
-      warnings = mkOption { type = types.listOf types.str; default = [ ]; description = "Messages."; };
-      assertions = mkOption { type = types.listOf types.unspecified; default = [ ]; description = "Conditions that must hold."; };
-    };
-  };
-  evaluate = more: lib.evalModules {
-    class = "nixosTest";
-    modules = [
-      options
-      ({ config, ... }: {
-        _file = "lib/testing.nix";
-        _module.args = { hostPkgs = config.hostPkgs; pkgs = pkgs'; nodes = network.nodes; inherit system; };
+  isTest = v: v._type or null == "nixos-test";
+  args = { inherit system lib pkgs; callTest = t: t; };
+  # A function that asks for `system`, or for nothing by name, gives a test or a set of tests; others are modules.
+  called = f:
+    let formals = lib.functionArgs f; in
+    # the older form takes what it is given with `...` only
+    f (if formals == { } then removeAttrs args [ "callTest" ] else builtins.intersectAttrs formals args);
+  isCalled = f: let formals = lib.functionArgs f; in formals == { } || formals ? system;
+
+  # Whether a set of the file is one test's module.
+  isModule = v: builtins.any (name: v ? ${name}) [ "testScript" "nodes" "machine" "imports" "config" "defaults" ];
+  # { "name.of.test" = test; }
+  collect = prefix: v:
+    if isTest v then { ${lib.concatStringsSep "." prefix} = v; }
+    else if lib.isDerivation v || !builtins.isAttrs v then { }
+    else lib.foldl' (found: name: found // collect (prefix ++ [ name ]) v.${name}) { }
+      (builtins.filter (name: name != "recurseForDerivations" && name != "passthru") (builtins.attrNames v));
+
+  listed = if place == null then [ ] else tree.entriesOf place.rest;
+  found =
+    if listed != [ ] then
+      # as NixOS runs it
+      lib.foldl' (all: name: all // collect [ name ] (tree.named name)) { } listed
+    else
+      let v = if lib.isFunction read && isCalled read then called read else read; in
+      if builtins.isAttrs v && !isTest v && !(lib.isFunction v) && !isModule v then collect [ ] v
+      else { "" = if isTest v then v else ofModule v; };
+
+  names = builtins.attrNames found;
+  chosen =
+    if attribute != null then
+      found.${attribute} or (lib.diagnostics.fail {
+        code = "no-such-test";
+        message = "there is no test `${attribute}` in ${if isFile then path else "the set"}";
+        hint =
+          if names == [ "" ] then "it has one test, which needs no name"
+          else "there are: ${lib.concatStringsSep ", " names}";
       })
-      called
-    ] ++ extraModules ++ more;
-  };
-  evaluated = evaluate [ ];
-  cfg = evaluated.config;
-  interactive = (evaluate [ cfg.interactive ]).config;
-
-  networkOf = cfg: import ./network.nix {
-    hostSystem = system;
-    specialArgs = cfg.node.specialArgs;
-    network =
-      (if cfg.machine == null then { } else { machine = cfg.machine; })
-      // cfg.nodes
-      // {
-        # As on NixOS: a machine has a screen unless it says otherwise, and root logs in on it without a password.
-        defaults = [ { virtualisation.graphics = lib.mkOverride 1400 true; users.users.root.initialHashedPassword = lib.mkOverride 1400 ""; } cfg.defaults cfg.extraBaseModules cfg.extraBaseNodeModules ]
-          ++ lib.optional (cfg.node.pkgs != null) { nixpkgs.pkgs = cfg.node.pkgs; };
-      };
-  };
-  network = networkOf cfg;
-  resultOf = cfg: network: {
-    _type = "nixos-test";
-    inherit (cfg) name globalTimeout skipLint skipTypeCheck enableOCR extraPythonPackages meta;
-    inherit (network) plan toplevels nodes;
-    testScript = if lib.isFunction cfg.testScript then cfg.testScript { inherit (network) nodes; } else cfg.testScript;
-    warnings = cfg.warnings ++ network.warnings;
-    config = cfg;
-  };
+    else found.${builtins.head names};
 in
-if done called then called
-else resultOf cfg network // cfg.passthru // { interactive = resultOf interactive (networkOf interactive); }
+if names == [ ] then
+  lib.diagnostics.fail {
+    code = "no-test";
+    message = "${if isFile then path else "the set"} has no test";
+    pos = if isFile then { file = path; line = 1; column = 1; } else null;
+    hint = "a test is a set with nodes and testScript, or a function that gives one: { pkgs, ... }: { nodes.machine = { }; testScript = \"...\"; }";
+  }
+else if attribute == null && builtins.length names > 1 then { several = names; }
+else chosen
