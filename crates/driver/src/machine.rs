@@ -15,7 +15,7 @@ use std::time::Duration;
 use nbv_plan::{Machine, NetworkPlan};
 use nbv_qemu::command::Access;
 use nbv_qemu::{Accelerator, Choice, Disk, FindError, LineReader, MachineSpec, Nic, NicBackend, Platform, Process, Qemu, Qmp, Share, SpawnError};
-use nbv_switch::{PortId, Switch, SwitchError, UplinkId, frame_socket_pair};
+use nbv_switch::{PortId, Switch, SwitchError, UplinkId, link_socket_pair, uplink_socket_pair};
 
 use crate::event::MachineId;
 use crate::forward::{self, ForwardError};
@@ -215,13 +215,13 @@ pub(crate) fn start(
     write_initrd(settings, id, &settings.physical(&boot.initrd)?, &initrd).map_err(failed(format!("cannot write {}", initrd.display())))?;
 
     let (host_forwards, rules) = forward::split(machine)?;
-    let (card_ours, card) = frame_socket_pair()?;
-    let (nat_ours, nat) = frame_socket_pair()?;
+    let (card_ours, card) = uplink_socket_pair()?;
+    let (nat_ours, nat) = uplink_socket_pair()?;
     let backend = NicBackend::Nat { card, nat, is_restricted: machine.restrict_network, forwards: host_forwards };
     let mut nics = vec![Nic { mac: UPLINK_MAC.into(), backend }];
     let mut cables = Vec::new();
     for interface in &machine.interfaces {
-        let (ours, theirs) = frame_socket_pair()?;
+        let (ours, theirs) = link_socket_pair()?;
         nics.push(Nic { mac: interface.mac.clone(), backend: NicBackend::Frames(theirs) });
         cables.push((interface, ours));
     }

@@ -102,7 +102,7 @@ pub struct Nic {
 /// What a card is plugged into.
 #[derive(Debug)]
 pub enum NicBackend {
-    /// A datagram socket, a frame per datagram.
+    /// A stream socket, each frame behind its length.
     Frames(OwnedFd),
     /// The user-mode NAT, through two datagram sockets: what is between them decides what passes.
     Nat {
@@ -278,7 +278,10 @@ fn nics(line: &mut Line, nics: Vec<Nic>) {
     for (index, nic) in nics.into_iter().enumerate() {
         let id = format!("net{index}");
         match nic.backend {
-            NicBackend::Frames(fd) => line.dgram(&id, fd),
+            NicBackend::Frames(fd) => {
+                let number = line.fd(fd);
+                line.flag("-netdev", format!("stream,id={id},addr.type=fd,addr.str={number}"));
+            }
             NicBackend::Nat { card, nat, is_restricted, forwards } => {
                 line.dgram(&id, card);
                 let mut user = format!("user,id={id}u,ipv6=off,restrict={}", if is_restricted { "on" } else { "off" });
@@ -374,7 +377,8 @@ mod tests {
         let user = words.iter().find(|word| word.starts_with("user,")).unwrap();
         assert!(user.contains("hostfwd=tcp:127.0.0.1:8080-:80") && user.contains("restrict=on") && user.contains("ipv6=off"), "{user}");
         assert_eq!(words.iter().filter(|word| word.starts_with("hubport,hubid=0")).count(), 2);
-        assert_eq!(words.iter().filter(|word| word.starts_with("dgram,")).count(), 3);
+        assert_eq!(words.iter().filter(|word| word.starts_with("dgram,")).count(), 2);
+        assert_eq!(words.iter().filter(|word| word.starts_with("stream,")).count(), 1);
         assert!(words.iter().any(|word| word.starts_with("virtio-net-pci,id=nic0,netdev=net0,")), "the card is not on the NAT itself");
     }
 

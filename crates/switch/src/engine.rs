@@ -1,7 +1,8 @@
 //! The switch's thread: frames between sockets, by the cores' word.
 //!
-//! A port is one end of a pair of AF_UNIX datagram sockets whose other end a QEMU holds; a datagram is a frame. The thread waits for
-//! all of them, reads each in batches of bounded length, and writes without ever waiting: what does not fit goes into the port's queue
+//! A port is one end of a pair of AF_UNIX stream sockets whose other end a QEMU holds, with each frame behind its length: so one read
+//! and one write move many frames, for the switch and for QEMU. (Ways out are datagram sockets, a frame each.) The thread waits for all
+//! of them, reads each in pieces of bounded length, and writes without ever waiting: what does not fit goes into the port's queue
 //! ([`crate::queue`]), and past that it is dropped, so a machine that hangs or floods stops no other.
 //!
 //! Not here: what happens to a frame ([`crate::fabric`], [`crate::gateway`], [`crate::impair`]), standing still ([`crate::freeze`]).
@@ -24,11 +25,12 @@ use crate::freeze::Frozen;
 use crate::gateway::{Gateway, Verdict};
 use crate::host;
 use crate::queue::FairQueue;
+use crate::stream::{self, FRAME_MAX, Stream};
 
-/// Longest frame that QEMU sends (its NET_BUFSIZE).
-pub(crate) const FRAME_MAX: usize = 4096 + 65536;
-/// Frames read from one port before the others have their turn.
+/// Datagrams read from one socket before the others have their turn.
 const BATCH: usize = 64;
+/// Bytes read from one port before the others have their turn.
+const PIECE: usize = 256 << 10;
 /// How often the host's own addresses are looked up while frames flow.
 const ADDRESSES_EVERY: Duration = Duration::from_secs(5);
 /// The key of the wake-up descriptor.
@@ -71,6 +73,8 @@ pub(crate) struct State {
     /// When the timer goes off.
     armed: Option<Nanos>,
     targets: Vec<PortId>,
+    /// Keys of the ports' sockets that have something to write.
+    dirty: Vec<u64>,
 }
 
 /// A place for a machine's card. It stays when the machine ends.
@@ -100,9 +104,24 @@ pub(crate) struct Uplink {
 pub(crate) struct Socket {
     pub(crate) fd: Arc<OwnedFd>,
     pub(crate) role: Role,
+    /// Frames that wait until `out` is written.
     pub(crate) queue: FairQueue,
+    /// Of a port: what came in and what goes out, as bytes.
+    pub(crate) stream: Stream,
+    /// Whether it is among those to be written to ([`State::dirty`]).
+    is_dirty: bool,
+    /// Whether it is full: the thread waits until there is room.
+    pub(crate) is_full: bool,
+    /// Whether the machine is gone; its port is unplugged when the driver says so.
+    is_dead: bool,
     /// The other end too, to take back what lies unread in it.
     pub(crate) far: Option<OwnedFd>,
+}
+
+impl Socket {
+    pub(crate) fn new(fd: OwnedFd, role: Role) -> Self {
+        Self { fd: Arc::new(fd), role, queue: FairQueue::default(), stream: Stream::default(), is_dirty: false, is_full: false, is_dead: false, far: None }
+    }
 }
 
 #[derive(Clone, Copy)]
@@ -174,7 +193,7 @@ impl Drop for Held<'_> {
 /// The thread.
 pub(crate) fn run(shared: &Shared) {
     let mut addresses_at = shared.start;
-    let mut buffer = vec![0u8; FRAME_MAX];
+    let mut buffer = vec![0u8; PIECE + stream::LENGTH_LEN + FRAME_MAX];
     let mut events = Vec::with_capacity(64);
     loop {
         events.clear();
@@ -208,9 +227,9 @@ pub(crate) fn run(shared: &Shared) {
             }
             if flags.intersects(epoll::EventFlags::IN | epoll::EventFlags::HUP | epoll::EventFlags::ERR)
                 && !receive(shared, &mut state, key, &mut buffer)
-                && let Some(socket) = state.sockets.get(&key)
+                && let Some(socket) = state.sockets.get_mut(&key)
             {
-                // The machine is gone; its port is unplugged when the driver says so.
+                socket.is_dead = true;
                 let _ = epoll::delete(&shared.epoll, &*socket.fd);
             }
         }
@@ -218,10 +237,13 @@ pub(crate) fn run(shared: &Shared) {
     }
 }
 
-/// Reads a batch from a socket. False when its other end is closed.
+/// Reads what is there, within bounds, from a socket. False when its other end is closed.
 fn receive(shared: &Shared, state: &mut State, key: u64, buffer: &mut [u8]) -> bool {
     let Some(socket) = state.sockets.get(&key) else { return true };
     let (fd, role) = (Arc::clone(&socket.fd), socket.role);
+    if let Role::Port(port) = role {
+        return receive_stream(shared, state, key, port, &fd, buffer);
+    }
     for _ in 0..BATCH {
         let len = match rustix::net::recv(fd.as_fd(), &mut *buffer, RecvFlags::DONTWAIT) {
             Ok((0, _)) => return false,
@@ -232,10 +254,7 @@ fn receive(shared: &Shared, state: &mut State, key: u64, buffer: &mut [u8]) -> b
         };
         let frame = &mut buffer[..len];
         match role {
-            Role::Port(port) => match &mut state.frozen {
-                Some(frozen) => drop(frozen.hold(port, frame)),
-                None => from_machine(shared, state, shared.now(), port, frame),
-            },
+            Role::Port(_) => {}
             Role::UplinkGuest(id) => {
                 let Some(uplink) = state.uplinks.get_mut(&id) else { continue };
                 let to = match uplink.gateway.from_guest(frame) {
@@ -243,18 +262,51 @@ fn receive(shared: &Shared, state: &mut State, key: u64, buffer: &mut [u8]) -> b
                     Verdict::Reply => uplink.guest,
                     Verdict::Drop => continue,
                 };
-                send(shared, state, to, 0, frame);
+                send_datagram(shared, state, to, frame);
             }
             Role::UplinkNat(id) => {
                 let Some(uplink) = state.uplinks.get_mut(&id) else { continue };
                 if uplink.gateway.from_nat(frame) == Verdict::Pass {
                     let to = uplink.guest;
-                    send(shared, state, to, 0, frame);
+                    send_datagram(shared, state, to, frame);
                 }
             }
         }
     }
     true
+}
+
+/// Reads a piece from a port and handles the frames that are whole. False when its other end is closed.
+fn receive_stream(shared: &Shared, state: &mut State, key: u64, port: PortId, fd: &OwnedFd, buffer: &mut [u8]) -> bool {
+    let Some(socket) = state.sockets.get_mut(&key) else { return true };
+    let rest = socket.stream.take_rest(buffer);
+    let len = match rustix::net::recv(fd, &mut buffer[rest..rest + PIECE], RecvFlags::DONTWAIT) {
+        Ok((0, _)) => return false,
+        Ok((len, _)) => len,
+        Err(Errno::AGAIN | Errno::INTR) => 0,
+        Err(_) => return false,
+    };
+    let mut bytes = &buffer[..rest + len];
+    let now = shared.now();
+    let is_sound = loop {
+        match stream::next(bytes) {
+            Ok(Some((frame, after))) => {
+                bytes = after;
+                match &mut state.frozen {
+                    Some(frozen) => drop(frozen.hold(port, frame)),
+                    None => from_machine(shared, state, now, port, frame),
+                }
+            }
+            Ok(None) => break true,
+            // Nothing that follows can be understood.
+            Err(_) => break false,
+        }
+    };
+    if let Some(socket) = state.sockets.get_mut(&key) {
+        socket.stream.keep_rest(bytes);
+    }
+    write_dirty(shared, state);
+    is_sound
 }
 
 /// A frame comes out of a machine.
@@ -328,6 +380,7 @@ fn move_due(shared: &Shared, state: &mut State) {
         let due = state.ports[index].cable.as_ref().and_then(|cable| cable.next_due());
         next = [next, due].into_iter().flatten().min();
     }
+    write_dirty(shared, state);
     if next == state.armed {
         return;
     }
@@ -346,8 +399,13 @@ fn tap(shared: &Shared, state: &mut State, now: Nanos, id: PortId, is_from_machi
     if state.captures.is_empty() {
         return;
     }
-    let Some(port) = state.ports.get(id.index()) else { return };
-    for capture in state.captures.values_mut() {
+    if let Some(port) = state.ports.get(id.index()) {
+        tap_port(shared, &mut state.captures, port, now, is_from_machine, frame);
+    }
+}
+
+fn tap_port(shared: &Shared, captures: &mut HashMap<u64, Capture>, port: &Port, now: Nanos, is_from_machine: bool, frame: &[u8]) {
+    for capture in captures.values_mut() {
         let is_wanted = match &capture.tap {
             Tap::All => true,
             Tap::Machine(wanted) => wanted == port.machine(),
@@ -368,23 +426,24 @@ fn tap_segment(shared: &Shared, state: &mut State, now: Nanos, id: PortId, frame
     }
 }
 
-/// Sends a frame, or queues it while the socket is full. True when it is sent.
+/// Gives a frame to a port's socket, or queues it while that is full. True when it is given.
 fn send(shared: &Shared, state: &mut State, key: u64, sender: usize, frame: &[u8]) -> bool {
     let Some(socket) = state.sockets.get_mut(&key) else { return false };
-    if socket.queue.is_empty() {
-        match rustix::net::send(&*socket.fd, frame, SendFlags::DONTWAIT | SendFlags::NOSIGNAL) {
-            Ok(_) => return true,
-            Err(Errno::AGAIN | Errno::NOBUFS) => {
-                let flags = epoll::EventFlags::IN | epoll::EventFlags::OUT;
-                let _ = epoll::modify(&shared.epoll, &*socket.fd, epoll::EventData::new_u64(key), flags);
-            }
-            Err(_) => {
-                if let Role::Port(to) = socket.role {
-                    state.fabric.dropped(to, Reason::Down);
-                }
-                return false;
-            }
+    if let (true, Role::Port(to)) = (socket.is_dead, socket.role) {
+        state.fabric.dropped(to, Reason::Down);
+        return false;
+    }
+    if !socket.is_full && socket.queue.is_empty() {
+        socket.stream.push(frame);
+        let is_long = socket.stream.waiting() >= PIECE;
+        if !socket.is_dirty {
+            socket.is_dirty = true;
+            state.dirty.push(key);
         }
+        if is_long {
+            write(shared, state, key);
+        }
+        return true;
     }
     let gone = socket.queue.push(sender, frame);
     if let Role::Port(to) = socket.role {
@@ -393,31 +452,95 @@ fn send(shared: &Shared, state: &mut State, key: u64, sender: usize, frame: &[u8
     false
 }
 
+/// Writes what [`send`] gathered.
+pub(crate) fn write_dirty(shared: &Shared, state: &mut State) {
+    let mut dirty = std::mem::take(&mut state.dirty);
+    for key in dirty.drain(..) {
+        if let Some(socket) = state.sockets.get_mut(&key) {
+            socket.is_dirty = false;
+            write(shared, state, key);
+        }
+    }
+    state.dirty = dirty;
+}
+
+/// Writes what waits in a port's stream, as far as there is room.
+fn write(shared: &Shared, state: &mut State, key: u64) {
+    let Some(socket) = state.sockets.get_mut(&key) else { return };
+    while socket.stream.waiting() > 0 {
+        match rustix::net::send(&*socket.fd, socket.stream.bytes(), SendFlags::DONTWAIT | SendFlags::NOSIGNAL) {
+            Ok(len) => socket.stream.written(len),
+            Err(Errno::INTR) => {}
+            Err(Errno::AGAIN | Errno::NOBUFS) => {
+                if !socket.is_full {
+                    socket.is_full = true;
+                    wait_for_room(shared, key, socket);
+                }
+                return;
+            }
+            Err(_) => {
+                socket.is_dead = true;
+                socket.stream.clear();
+            }
+        }
+    }
+}
+
+pub(crate) fn wait_for_room(shared: &Shared, key: u64, socket: &Socket) {
+    let flags = epoll::EventFlags::IN | epoll::EventFlags::OUT;
+    let _ = epoll::modify(&shared.epoll, &*socket.fd, epoll::EventData::new_u64(key), flags);
+}
+
+/// Sends a datagram, or queues it while the socket is full.
+fn send_datagram(shared: &Shared, state: &mut State, key: u64, frame: &[u8]) {
+    let Some(socket) = state.sockets.get_mut(&key) else { return };
+    if socket.queue.is_empty() {
+        match rustix::net::send(&*socket.fd, frame, SendFlags::DONTWAIT | SendFlags::NOSIGNAL) {
+            Err(Errno::AGAIN | Errno::NOBUFS) => wait_for_room(shared, key, socket),
+            _ => return,
+        }
+    }
+    socket.queue.push(0, frame);
+}
+
 /// Sends what waited for a socket, as far as there is room.
 fn flush(shared: &Shared, state: &mut State, key: u64) {
+    let Some(socket) = state.sockets.get_mut(&key) else { return };
+    let Role::Port(to) = socket.role else {
+        while let Some(frame) = socket.queue.front() {
+            match rustix::net::send(&*socket.fd, frame, SendFlags::DONTWAIT | SendFlags::NOSIGNAL) {
+                Err(Errno::AGAIN | Errno::NOBUFS) => return,
+                Err(Errno::INTR) => {}
+                _ => drop(socket.queue.pop()),
+            }
+        }
+        let _ = epoll::modify(&shared.epoll, &*socket.fd, epoll::EventData::new_u64(key), epoll::EventFlags::IN);
+        return;
+    };
+    // What is partly written is finished even while the switch stands still.
+    socket.is_full = false;
+    write(shared, state, key);
     let now = shared.now();
     loop {
         let Some(socket) = state.sockets.get_mut(&key) else { return };
-        let (role, fd) = (socket.role, Arc::clone(&socket.fd));
         // What stands still waits for `thaw`.
-        if state.frozen.is_some() && matches!(role, Role::Port(_)) {
+        if socket.is_full || state.frozen.is_some() || socket.queue.is_empty() {
             break;
         }
-        let Some(frame) = socket.queue.front() else { break };
-        let is_sent = match rustix::net::send(&*fd, frame, SendFlags::DONTWAIT | SendFlags::NOSIGNAL) {
-            Err(Errno::AGAIN | Errno::NOBUFS) => return,
-            Err(Errno::INTR) => continue,
-            result => result.is_ok(),
-        };
-        let (Some(frame), Role::Port(to)) = (socket.queue.pop(), role) else { continue };
-        if is_sent {
-            tap(shared, state, now, to, false, &frame);
+        while let Some(frame) = socket.queue.pop() {
+            socket.stream.push(&frame);
             state.fabric.sent(to, frame.len());
-        } else {
-            state.fabric.dropped(to, Reason::Down);
+            if !state.captures.is_empty() {
+                let port = state.ports.get(to.index());
+                port.into_iter().for_each(|port| tap_port(shared, &mut state.captures, port, now, false, &frame));
+            }
+            if socket.stream.waiting() >= PIECE {
+                break;
+            }
         }
+        write(shared, state, key);
     }
-    if let Some(socket) = state.sockets.get(&key) {
+    if let Some(socket) = state.sockets.get(&key).filter(|socket| !socket.is_full) {
         let _ = epoll::modify(&shared.epoll, &*socket.fd, epoll::EventData::new_u64(key), epoll::EventFlags::IN);
     }
 }

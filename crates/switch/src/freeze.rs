@@ -12,16 +12,16 @@ use std::collections::{HashMap, VecDeque};
 use std::os::fd::OwnedFd;
 
 use nbv_plan::LinkFaults;
-use rustix::event::epoll;
 use rustix::io::Errno;
 use rustix::net::RecvFlags;
 use serde::{Deserialize, Serialize};
 
 use crate::cable::Cable;
-use crate::engine::{FRAME_MAX, from_machine};
+use crate::engine::{from_machine, wait_for_room, write_dirty};
 use crate::fabric::{Nanos, PortId};
 use crate::impair::ShaperState;
 use crate::queue::FairQueue;
+use crate::stream::{self, FRAME_MAX, LENGTH_LEN};
 use crate::switch::Switch;
 
 /// Bytes from machines that are kept while the switch stands still; a flood beyond is dropped.
@@ -148,17 +148,28 @@ impl Switch {
         let mut guard = self.shared.lock();
         let state = &mut *guard;
         let Some(frozen) = &mut state.frozen else { return SwitchState::default() };
-        let mut buffer = vec![0; FRAME_MAX];
+        let mut buffer = vec![0; LENGTH_LEN + FRAME_MAX];
         let mut ports = Vec::new();
         for port in &state.ports {
             let Some(socket) = port.socket.and_then(|key| state.sockets.get_mut(&key)) else { continue };
+            // What its machine sent before it stopped.
+            let rest = socket.stream.take_rest(&mut buffer);
+            let mut came = buffer[..rest].to_vec();
             while let Some(len) = read(&socket.fd, &mut buffer) {
-                frozen.hold(port.id, &buffer[..len]);
+                came.extend_from_slice(&buffer[..len]);
             }
-            let mut waiting: Vec<Box<[u8]>> = Vec::new();
+            let mut bytes = &came[..];
+            while let Ok(Some((frame, after))) = stream::next(bytes) {
+                frozen.hold(port.id, frame);
+                bytes = after;
+            }
+            socket.stream.keep_rest(bytes);
+            // What it was given and has not read.
+            let mut unread = Vec::new();
             while let Some(len) = socket.far.as_ref().and_then(|far| read(far, &mut buffer)) {
-                waiting.push(Box::from(&buffer[..len]));
+                unread.extend_from_slice(&buffer[..len]);
             }
+            let mut waiting = socket.stream.take_back(&unread);
             waiting.append(&mut socket.queue.drain());
             ports.push(PortState {
                 name: port.name.clone(),
@@ -240,20 +251,22 @@ impl Switch {
             cable.incoming.shift(stood);
         }
         for key in state.ports.iter().filter_map(|port| port.socket) {
-            let Some(socket) = state.sockets.get(&key).filter(|socket| !socket.queue.is_empty()) else { continue };
-            let flags = epoll::EventFlags::IN | epoll::EventFlags::OUT;
-            let _ = epoll::modify(&self.shared.epoll, &*socket.fd, epoll::EventData::new_u64(key), flags);
+            let Some(socket) = state.sockets.get(&key) else { continue };
+            if !socket.queue.is_empty() || socket.stream.waiting() > 0 {
+                wait_for_room(&self.shared, key, socket);
+            }
         }
         for (port, frame) in frozen.held {
             from_machine(&self.shared, state, now, port, &frame);
         }
+        write_dirty(&self.shared, state);
         drop(guard);
         // The thread looks what is due now.
         let _ = rustix::io::write(&self.shared.wake, &1u64.to_ne_bytes());
     }
 }
 
-/// The next frame that lies in a socket, if there is one.
+/// The next bytes that lie in a socket, if there are any.
 fn read(fd: &OwnedFd, buffer: &mut [u8]) -> Option<usize> {
     loop {
         match rustix::net::recv(fd, &mut *buffer, RecvFlags::DONTWAIT) {
@@ -268,18 +281,16 @@ fn read(fd: &OwnedFd, buffer: &mut [u8]) -> Option<usize> {
 mod tests {
     use super::*;
     use crate::fabric::Counters;
-    use crate::switch::frame_socket_pair;
+    use crate::stream::End;
+    use crate::switch::link_socket_pair;
     use nbv_plan::Impairment;
-    use std::os::unix::net::UnixDatagram;
     use std::time::{Duration, Instant};
 
-    fn plug(switch: &Switch, name: &str) -> UnixDatagram {
-        let (ours, theirs) = frame_socket_pair().unwrap();
+    fn plug(switch: &Switch, name: &str) -> End {
+        let (ours, theirs) = link_socket_pair().unwrap();
         let id = switch.add_port(1, name, ours).unwrap();
         switch.keep_far_end(id, theirs.try_clone().unwrap());
-        let end = UnixDatagram::from(theirs);
-        end.set_read_timeout(Some(Duration::from_secs(5))).unwrap();
-        end
+        End::new(theirs)
     }
 
     fn frame(to: u8, from: u8, number: u8) -> Vec<u8> {
@@ -288,15 +299,15 @@ mod tests {
         frame
     }
 
-    fn numbers(end: &UnixDatagram, count: usize) -> Vec<u8> {
+    fn numbers(end: &End, count: usize) -> Vec<u8> {
         let mut buffer = [0; 2048];
         (0..count).map(|_| end.recv(&mut buffer).map_or(255, |_| buffer[14])).collect()
     }
 
-    fn is_silent(end: &UnixDatagram) -> bool {
-        end.set_read_timeout(Some(Duration::from_millis(30))).unwrap();
+    fn is_silent(end: &End) -> bool {
+        end.set_patience(Duration::from_millis(30));
         let is_silent = end.recv(&mut [0; 2048]).is_err();
-        end.set_read_timeout(Some(Duration::from_secs(5))).unwrap();
+        end.set_patience(Duration::from_secs(5));
         is_silent
     }
 

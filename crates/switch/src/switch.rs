@@ -21,7 +21,6 @@ use crate::fabric::{Counters, PortId};
 use crate::gateway::{Gateway, Rules};
 use crate::host;
 use crate::impair::Fates;
-use crate::queue::FairQueue;
 
 /// Wanted size of a socket's buffer, bytes; the system's limit may be lower.
 const BUFFER_LEN: usize = 1 << 20;
@@ -66,15 +65,27 @@ pub struct PortReport {
     pub incoming: Fates,
 }
 
-/// Makes the two ends of a cable: one for the switch, one to be inherited by QEMU.
+/// Makes the two ends of a link: one for [`Switch::add_port`], one to be inherited by QEMU as netdev `stream`.
 ///
 /// Both are closed on exec; only the first does not block.
 ///
 /// # Errors
 /// No descriptors left.
-pub fn frame_socket_pair() -> Result<(OwnedFd, OwnedFd), SwitchError> {
-    let (ours, theirs) = rustix::net::socketpair(AddressFamily::UNIX, SocketType::DGRAM, SocketFlags::CLOEXEC, None)
-        .map_err(failed("make a socket pair"))?;
+pub fn link_socket_pair() -> Result<(OwnedFd, OwnedFd), SwitchError> {
+    socket_pair(SocketType::STREAM)
+}
+
+/// Makes two ends for [`Switch::add_uplink`]: netdev `dgram` of QEMU, a frame per datagram. Else as [`link_socket_pair`].
+///
+/// # Errors
+/// No descriptors left.
+pub fn uplink_socket_pair() -> Result<(OwnedFd, OwnedFd), SwitchError> {
+    socket_pair(SocketType::DGRAM)
+}
+
+fn socket_pair(kind: SocketType) -> Result<(OwnedFd, OwnedFd), SwitchError> {
+    let (ours, theirs) =
+        rustix::net::socketpair(AddressFamily::UNIX, kind, SocketFlags::CLOEXEC, None).map_err(failed("make a socket pair"))?;
     for end in [&ours, &theirs] {
         // A smaller buffer only drops earlier.
         let _ = rustix::net::sockopt::set_socket_send_buffer_size(end, BUFFER_LEN);
@@ -123,7 +134,7 @@ impl Switch {
         Ok(Self { shared, thread: Some(thread) })
     }
 
-    /// Plugs a machine's card into the port `name` (`machine/eth1`) of a segment; `socket` is the switch's end of a [`frame_socket_pair`].
+    /// Plugs a machine's card into the port `name` (`machine/eth1`) of a segment; `socket` is the switch's end of a [`link_socket_pair`].
     /// A port that an earlier start of the machine had keeps its counters, its faults, and its link's state.
     ///
     /// # Errors
@@ -333,7 +344,7 @@ impl Switch {
         state.next += 1;
         epoll::add(&self.shared.epoll, &fd, epoll::EventData::new_u64(key), epoll::EventFlags::IN)
             .map_err(failed("wait for a socket"))?;
-        state.sockets.insert(key, Socket { fd: Arc::new(fd), role, queue: FairQueue::default(), far: None });
+        state.sockets.insert(key, Socket::new(fd, role));
         Ok(key)
     }
 
@@ -361,7 +372,7 @@ impl Drop for Switch {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::engine::FRAME_MAX;
+    use crate::stream::{End, FRAME_MAX};
     use nbv_plan::Impairment;
     use std::sync::atomic::{AtomicU32, Ordering};
     use std::time::Duration;
@@ -372,12 +383,12 @@ mod tests {
         socket
     }
 
-    fn named(switch: &Switch, segment: u32, name: &str) -> (PortId, std::os::unix::net::UnixDatagram) {
-        let (ours, theirs) = frame_socket_pair().unwrap();
-        (switch.add_port(segment, name, ours).unwrap(), machine_end(theirs))
+    fn named(switch: &Switch, segment: u32, name: &str) -> (PortId, End) {
+        let (ours, theirs) = link_socket_pair().unwrap();
+        (switch.add_port(segment, name, ours).unwrap(), End::new(theirs))
     }
 
-    fn port(switch: &Switch, segment: u32) -> (PortId, std::os::unix::net::UnixDatagram) {
+    fn port(switch: &Switch, segment: u32) -> (PortId, End) {
         static NEXT: AtomicU32 = AtomicU32::new(0);
         named(switch, segment, &format!("m{}/eth1", NEXT.fetch_add(1, Ordering::Relaxed)))
     }
@@ -399,7 +410,7 @@ mod tests {
             assert_eq!(b.recv(&mut buffer).unwrap(), len);
             assert_eq!(buffer[..len], frame(1, len));
         }
-        other.set_nonblocking(true).unwrap();
+        other.set_nonblocking(true);
         assert!(other.recv(&mut buffer).is_err());
         assert_eq!(switch.report()[1].counters.to_machine.frames, 3);
     }
@@ -422,18 +433,21 @@ mod tests {
         let ((_, a), (gone, end), (_, b)) = (port(&switch, 1), port(&switch, 1), port(&switch, 1));
         drop(end);
         let mut buffer = [0; 2048];
-        a.send(&frame(1, 100)).unwrap();
-        assert_eq!(b.recv(&mut buffer).unwrap(), 100);
+        let deadline = Instant::now() + Duration::from_secs(5);
+        while switch.report()[1].counters.to_machine.dropped.down == 0 {
+            assert!(Instant::now() < deadline, "{:?}", switch.report());
+            a.send(&frame(1, 100)).unwrap();
+            assert_eq!(b.recv(&mut buffer).unwrap(), 100);
+        }
         switch.remove_port(gone);
         b.send(&frame(2, 200)).unwrap();
         assert_eq!(a.recv(&mut buffer).unwrap(), 200);
-        assert_eq!(switch.report()[1].counters.to_machine.dropped.down, 1);
     }
 
     #[test]
     fn an_uplink_passes_the_outside_and_not_the_host() {
         let switch = Switch::start().unwrap();
-        let ((guest, guest_end), (nat, nat_end)) = (frame_socket_pair().unwrap(), frame_socket_pair().unwrap());
+        let ((guest, guest_end), (nat, nat_end)) = (uplink_socket_pair().unwrap(), uplink_socket_pair().unwrap());
         let uplink = switch.add_uplink(guest, nat, Rules::default()).unwrap();
         let (guest, nat) = (machine_end(guest_end), machine_end(nat_end));
         let packet = |target: [u8; 4]| {
@@ -520,14 +534,15 @@ mod tests {
     fn who_floods_neither_keeps_the_others_out_nor_the_driver_waiting() {
         let switch = Switch::start().unwrap();
         let ((_, flooder), (_, a), (_, b)) = (port(&switch, 1), port(&switch, 1), port(&switch, 1));
-        flooder.set_nonblocking(true).unwrap();
+        flooder.set_nonblocking(true);
         let mut buffer = [0; 2048];
         let is_over = std::sync::atomic::AtomicBool::new(false);
         std::thread::scope(|scope| {
             scope.spawn(|| {
+                let flooder = flooder;
                 while !is_over.load(Ordering::SeqCst) {
                     // Broadcasts, as many as the socket takes.
-                    let _ = flooder.send(&frame(1, 1514));
+                    flooder.send_if_room(&frame(1, 1514));
                 }
             });
             // Asked while the flood lasts; each answer is read among the flood's frames.
@@ -539,6 +554,11 @@ mod tests {
                 let found = (0..20_000).any(|_| b.recv(&mut buffer).is_ok_and(|len| is_mine(&buffer[..len])));
                 assert!(found, "frame {number} is lost in the flood");
                 assert_eq!(switch.report().len(), 3);
+            }
+            // `a` reads nothing: in time there is no room.
+            let deadline = Instant::now() + Duration::from_secs(10);
+            while switch.report()[1].counters.to_machine.dropped.no_room == 0 && Instant::now() < deadline {
+                b.recv(&mut buffer).unwrap();
             }
             is_over.store(true, Ordering::SeqCst);
         });
