@@ -66,8 +66,8 @@ impl From<lexopt::Error> for UsageError {
 
 /// Commands that act on what is already built or running, and who reads their words.
 pub(crate) const COMMANDS: &[&str] =
-    &["run", "test", "ssh", "shell", "logs", "status", "stop", "link", "block", "unblock", "partition", "capture", "options", "doctor", "internal-run", "internal-driver",
-      "internal-proxy"];
+    &["run", "test", "ssh", "shell", "logs", "status", "stop", "link", "block", "unblock", "partition", "capture", "options", "doctor", "gc",
+      "internal-run", "internal-driver", "internal-proxy"];
 
 const FLAGS: &[&str] = &[
     "--show-trace", "--no-out-link", "--out-link", "--option", "--help", "--version", "--quiet", "--verbose", "--lock", "--update-lock", "--cores",

@@ -6,6 +6,7 @@ mod args;
 mod build;
 mod doctor;
 mod exit;
+mod gc;
 mod git;
 mod help;
 mod links;
@@ -71,6 +72,7 @@ fn dispatch(words: Vec<OsString>) -> Exit {
                 "internal-driver" => test::driver(words),
                 "test" => test::test(words),
                 "doctor" => running::doctor(&words),
+                "gc" => gc::gc(words),
                 "options" => options::show(&words),
                 "link" | "block" | "unblock" | "partition" | "capture" => links::act(name, words),
                 name => running::act(name, words),

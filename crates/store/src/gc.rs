@@ -1,7 +1,8 @@
 //! Deleting what no root reaches.
 //!
-//! A root is a link in `gcroots/` to a link of the user's (`result`) that still leads into the store. Collecting waits
-//! until no other process builds, and keeps builds waiting while it deletes.
+//! A root is a link in `gcroots/` to a link of the user's (`result`) that still leads into the store, or a path that a
+//! process uses: a running network keeps what it runs from. Collecting waits until no other process builds, and keeps
+//! builds waiting while it deletes.
 
 use crate::error::{Result, StoreError};
 use crate::lock::{flock, open};
@@ -9,6 +10,7 @@ use crate::store::Store;
 use crate::tree::{remove_tree, size_of};
 use std::collections::BTreeSet;
 use std::fs;
+use std::os::unix::ffi::OsStrExt;
 
 /// What was, or would be, deleted.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -54,7 +56,48 @@ fn roots(store: &Store, mode: Mode) -> Result<BTreeSet<String>> {
     Ok(found)
 }
 
-/// Deletes all paths that neither a root nor `keep` reaches.
+/// The paths that a process of this host names in its arguments, environment or mapped files, or has open (proc(5)).
+/// Processes of other users, which an ordinary user cannot look at, have stores of their own.
+fn in_use(store: &Store) -> BTreeSet<String> {
+    let mut found = BTreeSet::new();
+    // The kernel gives the places without symbolic links, arguments may have them.
+    let given = store.physical_dir();
+    let mut places: Vec<Vec<u8>> = [given.canonicalize().ok(), Some(given)].into_iter().flatten().map(|place| place.join("").into_os_string().into_encoded_bytes()).collect();
+    places.dedup();
+    let mut look = |text: &[u8]| places.iter().for_each(|place| paths_in(store, place, text, &mut found));
+    let processes = fs::read_dir("/proc").into_iter().flatten().flatten();
+    for process in processes {
+        if !process.file_name().as_bytes().iter().all(u8::is_ascii_digit) {
+            continue;
+        }
+        let dir = process.path();
+        for file in ["cmdline", "environ", "maps"] {
+            if let Ok(text) = fs::read(dir.join(file)) {
+                look(&text);
+            }
+        }
+        let open = fs::read_dir(dir.join("fd")).into_iter().flatten().flatten().map(|entry| entry.path());
+        for link in open.chain(["exe", "cwd"].map(|name| dir.join(name))) {
+            if let Ok(target) = fs::read_link(link) {
+                look(target.as_os_str().as_bytes());
+            }
+        }
+    }
+    found
+}
+
+/// Adds the store paths that occur in `text` below the physical `place` (it ends with a slash).
+fn paths_in(store: &Store, place: &[u8], text: &[u8], found: &mut BTreeSet<String>) {
+    for at in memchr::memmem::find_iter(text, place) {
+        let name = &text[at + place.len()..];
+        let end = name.iter().position(|byte| !(byte.is_ascii_alphanumeric() || b"+-._?=".contains(byte))).unwrap_or(name.len());
+        if let Ok(name) = std::str::from_utf8(&name[..end]) {
+            found.insert(format!("{}/{name}", store.dir().as_str()));
+        }
+    }
+}
+
+/// Deletes all paths that neither a root nor a process nor `keep` reaches.
 ///
 /// # Errors
 /// The store cannot be read or written.
@@ -68,7 +111,7 @@ pub fn collect(root: &std::path::Path, keep: &[String], mode: Mode) -> Result<Fr
     let lock = open(&lock_path)?;
     flock(&lock, libc::LOCK_EX).map_err(StoreError::io("lock", &lock_path))?;
     let mut live = BTreeSet::new();
-    for path in roots(&store, mode)?.iter().chain(keep) {
+    for path in roots(&store, mode)?.iter().chain(&in_use(&store)).chain(keep) {
         if store.is_valid(path) {
             live.extend(store.closure([path.as_str()])?);
         }
@@ -98,6 +141,20 @@ pub fn collect(root: &std::path::Path, keep: &[String], mode: Mode) -> Result<Fr
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_a_process_has_open_stays() {
+        let root = tempfile::tempdir().unwrap();
+        let store = Store::open(root.path());
+        let none = BTreeSet::new();
+        let path = store.dir().text_path("open", b"text", &none).unwrap();
+        store.add_text(&path, b"text", &none).unwrap();
+        let held = fs::File::open(store.physical(&path)).unwrap();
+        drop(store);
+        assert_eq!(collect(root.path(), &[], Mode::Delete).unwrap().paths, 0);
+        drop(held);
+        assert_eq!(collect(root.path(), &[], Mode::Delete).unwrap().paths, 1);
+    }
 
     #[test]
     fn what_a_result_link_reaches_stays_until_the_link_goes() {
