@@ -114,7 +114,7 @@ pub(crate) fn driver(words: Vec<OsString>) -> Exit {
         }
     } else {
         // A network without a script: started, and waited for, as the original does.
-        Test { name: "network".into(), script: "start_all()\njoin_all()\n".into(), global_timeout: u64::from(u32::MAX) }
+        Test { name: "network".into(), script: "start_all()\njoin_all()\n".into(), global_timeout: u64::from(u32::MAX), enable_ocr: true }
     };
     run(&flags, &[Built { file: result.clone(), result, test }])
 }
@@ -172,6 +172,7 @@ fn run(flags: &Flags, tests: &[Built]) -> Exit {
                 place: place(built),
                 out_dir,
                 limit: flags.timeout.unwrap_or(Duration::from_secs(built.test.global_timeout)),
+                enable_ocr: built.test.enable_ocr,
                 interactive: flags.interactive,
             };
             let prefix = if is_one { String::new() } else { format!("[{}] ", built.test.name) };

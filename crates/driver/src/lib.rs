@@ -24,6 +24,7 @@ pub mod options;
 pub mod protocol;
 pub mod run;
 pub mod saved;
+pub mod screen;
 mod server;
 mod shared;
 mod session;

@@ -2,14 +2,14 @@
 //!
 //! One thread reads; any thread may ask. Each question has a deadline, so a QEMU that hangs holds nobody.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, VecDeque};
 use std::io::{BufRead, BufReader, IoSlice, Write};
 use std::mem::MaybeUninit;
 use std::os::fd::{BorrowedFd, OwnedFd};
 use std::os::unix::net::UnixStream;
 use std::sync::mpsc::{RecvTimeoutError, Sender, channel};
-use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Duration;
+use std::sync::{Arc, Condvar, Mutex, PoisonError};
+use std::time::{Duration, Instant};
 
 use rustix::net::{SendAncillaryBuffer, SendAncillaryMessage, SendFlags};
 use serde_json::{Value, json};
@@ -81,6 +81,18 @@ pub enum QmpError {
 
 type Answer = Result<Value, String>;
 
+/// Events that are kept for those who ask later.
+const EVENTS_MAX: usize = 256;
+
+/// The last events as QEMU wrote them; they are numbered from 0.
+#[derive(Default)]
+struct Events {
+    /// The number of the first that is kept.
+    first: u64,
+    kept: VecDeque<Value>,
+    is_closed: bool,
+}
+
 #[derive(Default)]
 struct Waiting {
     next: u64,
@@ -92,6 +104,7 @@ struct Waiting {
 pub struct Qmp {
     stream: Mutex<UnixStream>,
     waiting: Arc<Mutex<Waiting>>,
+    events: Arc<(Mutex<Events>, Condvar)>,
 }
 
 impl Qmp {
@@ -104,13 +117,18 @@ impl Qmp {
         let stream = UnixStream::from(socket);
         stream.set_write_timeout(Some(Duration::from_secs(5)))?;
         let waiting = Arc::new(Mutex::new(Waiting::default()));
+        let events = Arc::<(Mutex<Events>, Condvar)>::default();
         let reader = BufReader::new(stream.try_clone()?);
         std::thread::Builder::new().name("monitor".into()).spawn({
-            let waiting = Arc::clone(&waiting);
-            move || read(reader, &waiting, &mut on_event)
+            let (waiting, events) = (Arc::clone(&waiting), Arc::clone(&events));
+            move || {
+                read(reader, &waiting, &events, &mut on_event);
+                events.0.lock().unwrap_or_else(PoisonError::into_inner).is_closed = true;
+                events.1.notify_all();
+            }
         })?;
         (&stream).write_all(b"{\"execute\":\"qmp_capabilities\"}\n")?;
-        Ok(Self { stream: Mutex::new(stream), waiting })
+        Ok(Self { stream: Mutex::new(stream), waiting, events })
     }
 
     /// Runs a command and waits for its answer.
@@ -160,6 +178,32 @@ impl Qmp {
         }
     }
 
+    /// The number that the next event will have.
+    #[must_use]
+    pub fn next_event(&self) -> u64 {
+        let events = self.events.0.lock().unwrap_or_else(PoisonError::into_inner);
+        events.first + events.kept.len() as u64
+    }
+
+    /// The event of that number as QEMU wrote it, with its number: a later one where it is no longer kept. Waits for it; `None` when it
+    /// did not come in time, or QEMU ended without.
+    #[must_use]
+    pub fn event(&self, number: u64, deadline: Duration) -> Option<(u64, Value)> {
+        let end = Instant::now() + deadline;
+        let mut events = self.events.0.lock().unwrap_or_else(PoisonError::into_inner);
+        loop {
+            let number = number.max(events.first);
+            if let Some(event) = usize::try_from(number - events.first).ok().and_then(|index| events.kept.get(index)) {
+                return Some((number, event.clone()));
+            }
+            let left = end.saturating_duration_since(Instant::now());
+            if events.is_closed || left.is_zero() {
+                return None;
+            }
+            events = self.events.1.wait_timeout(events, left).unwrap_or_else(PoisonError::into_inner).0;
+        }
+    }
+
     /// Runs a command of the monitor for people and gives its text.
     ///
     /// # Errors
@@ -183,7 +227,7 @@ fn send(stream: &mut UnixStream, bytes: &[u8], fd: Option<BorrowedFd<'_>>) -> st
     stream.write_all(&bytes[sent..])
 }
 
-fn read(mut reader: impl BufRead, waiting: &Mutex<Waiting>, on_event: &mut dyn FnMut(Event)) {
+fn read(mut reader: impl BufRead, waiting: &Mutex<Waiting>, events: &(Mutex<Events>, Condvar), on_event: &mut dyn FnMut(Event)) {
     let mut line = Vec::new();
     loop {
         line.clear();
@@ -193,6 +237,14 @@ fn read(mut reader: impl BufRead, waiting: &Mutex<Waiting>, on_event: &mut dyn F
         }
         let Ok(message) = serde_json::from_slice::<Value>(&line) else { continue };
         if let Some(event) = Event::parse(&message) {
+            let mut kept = events.0.lock().unwrap_or_else(PoisonError::into_inner);
+            kept.kept.push_back(message);
+            if kept.kept.len() > EVENTS_MAX {
+                kept.kept.pop_front();
+                kept.first += 1;
+            }
+            drop(kept);
+            events.1.notify_all();
             on_event(event);
         } else if let Some(id) = message.get("id").and_then(Value::as_u64) {
             let answer = match message.get("error") {
@@ -239,6 +291,9 @@ mod tests {
         assert!(qmp.human("info version", deadline).unwrap().contains('.'));
         qmp.execute("quit", Value::Null, deadline).unwrap();
         assert_eq!(events.recv_timeout(deadline).unwrap(), Event::Shutdown { reason: "host-qmp-quit".into() });
+        let (number, event) = qmp.event(0, deadline).unwrap();
+        assert_eq!((number, event.get("event").and_then(Value::as_str), qmp.next_event()), (0, Some("SHUTDOWN"), 1));
+        assert_eq!(qmp.event(1, deadline), None, "QEMU has ended");
         assert_eq!(events.recv_timeout(deadline).unwrap(), Event::Closed);
         assert_eq!(exits.recv_timeout(deadline).unwrap().code, Some(0));
         assert!(matches!(qmp.execute("query-status", Value::Null, deadline), Err(QmpError::Closed { .. })));

@@ -45,6 +45,9 @@ pub struct Test {
     pub script: String,
     /// Seconds from the start of the script after which it has failed.
     pub global_timeout: u64,
+    /// Whether the script may read text on screens.
+    #[serde(default)]
+    pub enable_ocr: bool,
 }
 
 /// What to evaluate.
@@ -183,7 +186,8 @@ fn evaluate<'h>(ev: &Evaluator<'h>, network: &Path, subject: &Subject, system: &
         Subject::Test(_) => {
             let limit = ev.cell(ev.select(whole, "globalTimeout")?);
             let global_timeout = u64::try_from(ev.force_int(limit)?).unwrap_or(0);
-            Some(Test { name: text("name")?, script: text("testScript")?, global_timeout })
+            let enable_ocr = ev.force_bool(ev.cell(ev.select(whole, "enableOCR")?))?;
+            Some(Test { name: text("name")?, script: text("testScript")?, global_timeout, enable_ocr })
         }
     };
     Ok(Ok(Instantiated { plan, toplevels: drvs, warnings, test }))

@@ -1,5 +1,6 @@
 //! What a test script asks of its machines: a line of JSON each, answered from a thread of its own.
 
+use std::ffi::OsString;
 use std::io::{BufRead, BufReader, Read, Write};
 use std::os::unix::net::UnixStream;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -16,6 +17,7 @@ use crate::event::{MachineId, Phase};
 use crate::guest::PATH;
 use crate::link;
 use crate::network::{Network, Reboots};
+use crate::screen::{self, Picture, ScreenError};
 
 /// How long QEMU's monitor may take.
 const MONITOR: Duration = Duration::from_secs(60);
@@ -47,7 +49,11 @@ enum What {
     SendConsole { text: String },
     Monitor { command: String },
     Keys { keys: Vec<String> },
-    Screenshot { path: String },
+    Mouse { #[serde(default)] x: Option<f64>, #[serde(default)] y: Option<f64>, #[serde(default)] button: Option<String>, #[serde(default)] down: bool },
+    Screenshot,
+    ScreenText { one: bool },
+    Qmp { command: String, arguments: Value },
+    QmpEvent { after: Option<u64>, timeout: f64 },
     Link { up: bool },
     Links,
     SetLink { #[serde(default)] segment: Option<u32>, change: link::Change },
@@ -67,6 +73,9 @@ struct Bridge {
     place: String,
     out_dir: String,
     is_interactive: bool,
+    has_ocr: bool,
+    /// Where programs of the host are.
+    path: Option<OsString>,
     outcome: Arc<Mutex<Outcome>>,
     /// Machines whose systemd was seen, with the number of their start.
     connected: Mutex<std::collections::HashMap<MachineId, u64>>,
@@ -75,7 +84,7 @@ struct Bridge {
 }
 
 /// Answers what comes over the socket until its other end closes.
-pub(super) fn serve(network: &Network, stream: UnixStream, options: &TestOptions, outcome: Arc<Mutex<Outcome>>) -> std::io::Result<()> {
+pub(super) fn serve(network: &Network, stream: UnixStream, options: &TestOptions, path: Option<OsString>, outcome: Arc<Mutex<Outcome>>) -> std::io::Result<()> {
     let out_dir = options.out_dir.canonicalize()?.display().to_string();
     let bridge = Arc::new(Bridge {
         network: network.clone(),
@@ -83,6 +92,8 @@ pub(super) fn serve(network: &Network, stream: UnixStream, options: &TestOptions
         place: options.place.clone(),
         out_dir,
         is_interactive: options.interactive,
+        has_ocr: options.enable_ocr,
+        path,
         outcome,
         connected: Mutex::default(),
         captures: Mutex::default(),
@@ -179,12 +190,35 @@ impl Bridge {
             }
             What::Monitor { command } => self.monitor(machine()?)?.human(&command, MONITOR).map(Value::String).map_err(|error| error.to_string()),
             What::Keys { keys } => {
-                let keys: Vec<Value> = keys.iter().map(|key| json!({ "type": "qcode", "data": key })).collect();
-                self.monitor(machine()?)?.execute("send-key", json!({ "keys": keys }), MONITOR).map_err(|error| error.to_string())
+                screen::press(&*self.screen(machine()?)?, &keys).map_err(|error| error.to_string())?;
+                done
             }
-            What::Screenshot { path } => {
-                let arguments = json!({ "filename": path, "format": "png" });
-                self.monitor(machine()?)?.execute("screendump", arguments, MONITOR).map_err(|error| error.to_string())
+            What::Mouse { x, y, button, down } => {
+                let monitor = self.screen(machine()?)?;
+                if let (Some(x), Some(y)) = (x, y) {
+                    screen::move_mouse(&monitor, x, y).map_err(|error| error.to_string())?;
+                }
+                if let Some(button) = button {
+                    screen::mouse_button(&monitor, &button, down).map_err(|error| error.to_string())?;
+                }
+                done
+            }
+            What::Screenshot => {
+                let png = self.picture(machine()?)?.png().map_err(|error| error.to_string())?;
+                Ok(Value::String(BASE64.encode(png)))
+            }
+            What::ScreenText { one } => {
+                if !self.has_ocr {
+                    return Err("text on a screen was asked for, but enableOCR is false: set `enableOCR = true;` in the test".into());
+                }
+                let texts = self.picture(machine()?)?.text(one, self.path.as_deref()).map_err(|error| error.to_string())?;
+                Ok(json!(texts))
+            }
+            What::Qmp { command, arguments } => self.monitor(machine()?)?.execute(&command, arguments, MONITOR).map_err(|error| error.to_string()),
+            What::QmpEvent { after, timeout } => {
+                let monitor = self.monitor(machine()?)?;
+                let Some(after) = after else { return Ok(json!({ "next": monitor.next_event() })) };
+                Ok(monitor.event(after, limit(timeout)).map_or(Value::Null, |(number, event)| json!({ "next": number + 1, "event": event })))
             }
             What::Link { up } => {
                 link::set_up(network, machine()?, up);
@@ -272,6 +306,19 @@ impl Bridge {
             Some(failure) => format!("{error}: {failure}"),
             None => error,
         }
+    }
+
+    /// The monitor of a machine with a screen.
+    fn screen(&self, id: MachineId) -> Result<Arc<nbv_qemu::Qmp>, String> {
+        let machine = self.network.machine(id);
+        if !machine.graphics {
+            return Err(ScreenError::None { machine: machine.name.clone() }.to_string());
+        }
+        self.monitor(id)
+    }
+
+    fn picture(&self, id: MachineId) -> Result<Picture, String> {
+        Picture::take(&*self.screen(id)?, &self.network.settings().machine_dir(id)).map_err(|error| error.to_string())
     }
 
     fn monitor(&self, id: MachineId) -> Result<Arc<nbv_qemu::Qmp>, String> {

@@ -3,7 +3,7 @@
 A request is a line of JSON with a number; its answer is a line with the same number. Any thread may ask.
 """
 import base64, inspect, json, os, pathlib, re, shlex, socket, sys, threading, time, traceback, types, unittest
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 
 DEFAULT_TIMEOUT = 900
 
@@ -104,21 +104,7 @@ def retry(fn, timeout_seconds=None, timeout=DEFAULT_TIMEOUT):
         raise RequestedAssertionFailed("action timed out")
 
 
-KEYS = {" ": "spc", "\n": "ret", "\t": "tab", "-": "minus", "=": "equal", "[": "bracket_left", "]": "bracket_right", ";": "semicolon",
-        "'": "apostrophe", "`": "grave_accent", "\\": "backslash", ",": "comma", ".": "dot", "/": "slash"}
-SHIFTED = dict(zip('!@#$%^&*()_+{}:"~|<>?', ["1", "2", "3", "4", "5", "6", "7", "8", "9", "0", "minus", "equal", "bracket_left", "bracket_right",
-                                             "semicolon", "apostrophe", "grave_accent", "backslash", "comma", "dot", "slash"]))
-
-
-def key_of(char):
-    if char in SHIFTED:
-        return "shift-" + SHIFTED[char]
-    if char.isalpha() and char.isupper():
-        return "shift-" + char.lower()
-    return KEYS.get(char, char)
-
-
-class BaseMachine:
+class BaseMachine(ScreenMethods):
     """One machine."""
 
     def __init__(self, name, out_dir, state_dir):
@@ -387,7 +373,7 @@ class BaseMachine:
 
     copy_from_vm = copy_from_machine
 
-    # console, screen, keys
+    # console
 
     def get_console_log(self):
         return self._ask("console")
@@ -401,40 +387,6 @@ class BaseMachine:
 
     def send_console(self, chars):
         self._ask("send-console", text=chars)
-
-    def get_tty_text(self, tty):
-        return self.execute(f"fold -w$(stty -F /dev/tty{tty} size | awk '{{print $2}}') /dev/vcs{tty}")[1]
-
-    def wait_until_tty_matches(self, tty, regexp, timeout=DEFAULT_TIMEOUT):
-        pattern = re.compile(regexp)
-
-        def check(last):
-            text = self.get_tty_text(tty)
-            if last and not pattern.search(text):
-                raise RequestedAssertionFailed(f"tty {tty} of {self.name} does not match /{regexp}/; it shows:\n{text.strip()}")
-            return pattern.search(text) is not None
-
-        with self.nested(f"waiting for {regexp} to appear on tty {tty}"):
-            retry(check, timeout=timeout)
-
-    def dump_tty_contents(self, tty):
-        self.execute(f"fold -w 80 /dev/vcs{tty} | systemd-cat")
-
-    def send_key(self, key, delay=0.01, log=True):
-        self._ask("keys", keys=[KEYS.get(part, part) for part in KEYS.get(key, key).split("-")])
-        time.sleep(seconds(delay, 0.01))
-
-    def send_chars(self, chars, delay=0.01):
-        with self.nested(f"sending keys {chars!r}"):
-            for char in chars:
-                self.send_key(key_of(char), delay)
-
-    def screenshot(self, filename):
-        path = pathlib.Path(filename if "." in filename else f"{filename}.png")
-        path = path if path.is_absolute() else self.out_dir / path
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with self.nested(f"making screenshot {path}"):
-            self._ask("screenshot", path=str(path.absolute()))
 
     # monitor and cables
 

@@ -23,7 +23,7 @@ use crate::lines::Lines;
 use crate::run::{Front, RunError, failed, prepare};
 use crate::{server, state};
 
-const DRIVER: &str = include_str!("driver.py");
+const DRIVER: &str = concat!(include_str!("screen.py"), "\n\n", include_str!("driver.py"));
 /// Lines of a machine's journal in the report of a failure.
 const JOURNAL_LINES: &str = "15";
 
@@ -42,6 +42,8 @@ pub struct TestOptions {
     pub out_dir: PathBuf,
     /// After which it has failed, counted from the start of the script.
     pub limit: Duration,
+    /// Whether the script may read text on screens.
+    pub enable_ocr: bool,
     /// A prompt instead of the script.
     pub interactive: bool,
 }
@@ -156,7 +158,7 @@ pub fn run_test(options: &TestOptions, host: &Host, interrupts: Receiver<()>, ou
             command.stdout(Stdio::inherit()).stderr(Stdio::inherit());
         }
         let child = nbv_qemu::process::spawn_bound(command, vec![theirs])?;
-        bridge::serve(&network, ours, options, Arc::clone(&outcome))?;
+        bridge::serve(&network, ours, options, host.path.clone(), Arc::clone(&outcome))?;
         let lines = sender.clone();
         std::thread::Builder::new().name("script".into()).spawn(move || {
             for line in BufReader::new(reader).split(b'\n').map_while(Result::ok) {
