@@ -15,6 +15,7 @@ mod nix_instantiate;
 mod progress;
 mod running;
 mod settings;
+mod snapshot;
 mod test;
 mod world;
 
@@ -75,6 +76,7 @@ fn dispatch(words: Vec<OsString>) -> Exit {
                 "gc" => gc::gc(words),
                 "options" => options::show(&words),
                 "link" | "block" | "unblock" | "partition" | "capture" => links::act(name, words),
+                "snapshot" => snapshot::act(words),
                 name => running::act(name, words),
             };
         }

@@ -170,6 +170,41 @@ impl Found {
         }
     }
 
+    /// Saves the whole network as a snapshot.
+    ///
+    /// # Errors
+    /// The runner does not answer or refuses: see [`crate::snapshot::save`].
+    pub fn save_snapshot(&self, name: &str, replace: crate::snapshot::Replace) -> Result<(), ClientError> {
+        self.done(&Request::SaveSnapshot { name: name.to_owned(), replace: replace == crate::snapshot::Replace::Yes })
+    }
+
+    /// Returns the whole network to a snapshot.
+    ///
+    /// # Errors
+    /// The runner does not answer or refuses: see [`crate::snapshot::restore`].
+    pub fn restore_snapshot(&self, name: &str) -> Result<(), ClientError> {
+        self.done(&Request::RestoreSnapshot { name: name.to_owned() })
+    }
+
+    /// The snapshots of this network.
+    ///
+    /// # Errors
+    /// The runner does not answer.
+    pub fn list_snapshots(&self) -> Result<Vec<crate::snapshot::SnapshotInfo>, ClientError> {
+        match self.ask(&Request::ListSnapshots)? {
+            Reply::Snapshots(all) => Ok(all),
+            other => Err(unexpected(&other)),
+        }
+    }
+
+    /// Deletes a snapshot of this network.
+    ///
+    /// # Errors
+    /// The runner does not answer, or there is none of the name.
+    pub fn delete_snapshot(&self, name: &str) -> Result<(), ClientError> {
+        self.done(&Request::DeleteSnapshot { name: name.to_owned() })
+    }
+
     /// Sets the links of a machine up or down.
     ///
     /// # Errors
@@ -288,6 +323,13 @@ impl Found {
 
     fn connect(&self) -> Result<UnixStream, ClientError> {
         socket::connect(&self.dir.join(state::SOCKET)).map_err(|_| ClientError::NotRunning { dir: self.dir.clone() })
+    }
+
+    fn done(&self, request: &Request) -> Result<(), ClientError> {
+        match self.ask(request)? {
+            Reply::Done => Ok(()),
+            other => Err(unexpected(&other)),
+        }
     }
 
     fn ask(&self, request: &Request) -> Result<Reply, ClientError> {

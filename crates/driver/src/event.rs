@@ -86,6 +86,10 @@ pub enum Kind {
     Ready(Duration),
     /// It rebooted.
     Rebooted,
+    /// The network was saved as a snapshot of this name.
+    Saved(String),
+    /// The network is back at the snapshot of this name.
+    Restored(String),
     /// The network could not be resumed from its saved state and boots; why.
     NotResumed(String),
     /// It failed; the text says why, the lines are the last of its console.

@@ -3,7 +3,8 @@
 use std::io;
 use std::os::unix::net::UnixStream;
 use std::sync::{Arc, OnceLock};
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use nbv_guest::client::{Client, Options};
 use nbv_guest::initrd::{Interface, MachineData};
@@ -15,9 +16,12 @@ use nbv_switch::gateway;
 use crate::event::MachineId;
 use crate::machine::Settings;
 use crate::protocol::Terminal;
+use crate::together::Together;
 
 /// How long a guest may take until its first program answers; its end comes earlier when QEMU ends.
 const GREETING: Duration = Duration::from_secs(24 * 3600);
+/// How long all machines that come back together may take to load their states.
+const TOGETHER: Duration = Duration::from_secs(120);
 /// How long a resumed guest may take for each step; it needs some 100 ms.
 const RESUME: Duration = Duration::from_secs(20);
 /// Programs of the configuration, as a login has them; the layer's own `/usr/bin` is not among them.
@@ -37,7 +41,10 @@ pub(crate) enum Notice {
 /// What a machine is resumed with.
 pub(crate) struct Resumption {
     pub(crate) monitor: Arc<nbv_qemu::Qmp>,
-    pub(crate) memory: std::fs::File,
+    /// Its devices; its memory QEMU has already.
+    pub(crate) state: std::fs::File,
+    /// The machines that come back with it.
+    pub(crate) together: Arc<Together>,
     /// For a shell in the guest: gives it the keys of this run.
     pub(crate) script: String,
 }
@@ -83,13 +90,29 @@ impl Guest {
     /// No threads left.
     pub(crate) fn resume(stream: UnixStream, resumption: Resumption, on_notice: impl Fn(Notice) + Send + Sync + 'static) -> io::Result<Self> {
         let client = Arc::new(OnceLock::new());
+        let (on_notice, is_awake) = (Arc::new(on_notice), Arc::new(AtomicBool::new(false)));
+        let options = Options {
+            on_notice: Some(Box::new({
+                let (words, is_awake) = (Arc::clone(&on_notice), Arc::clone(&is_awake));
+                move |notice| {
+                    if is_awake.load(Ordering::SeqCst) && notice.text.lines().any(|line| line == "READY=1") {
+                        words(Notice::Ready);
+                    }
+                }
+            })),
+        };
         std::thread::Builder::new().name("resume".into()).spawn({
             let client = Arc::clone(&client);
-            move || match wake(stream, &resumption) {
+            move || match wake(stream, &resumption, options) {
                 Ok(connected) => {
+                    is_awake.store(true, Ordering::SeqCst);
+                    // It repeated what it had said before it was saved.
+                    let is_ready = connected.is_ready();
                     let _ = client.set(connected);
                     on_notice(Notice::Hello);
-                    on_notice(Notice::Ready);
+                    if is_ready {
+                        on_notice(Notice::Ready);
+                    }
                 }
                 Err(reason) => on_notice(Notice::NotResumed(reason)),
             }
@@ -133,11 +156,13 @@ impl Guest {
 }
 
 /// Resumes a guest; gives the channel once all is right in it.
-fn wake(stream: UnixStream, resumption: &Resumption) -> Result<Client, String> {
+fn wake(stream: UnixStream, resumption: &Resumption, options: Options) -> Result<Client, String> {
     let text = |error: nbv_guest::client::Error| error.to_string();
-    migrate::load(&resumption.monitor, &resumption.memory).map_err(|error| error.to_string())?;
+    migrate::load(&resumption.monitor, &resumption.state).map_err(|error| error.to_string())?;
+    resumption.together.loaded(Instant::now() + TOGETHER)?;
     migrate::go_on(&resumption.monitor).map_err(|error| error.to_string())?;
-    let client = Client::connect_with(stream, RESUME, Options::default()).map_err(text)?;
+    resumption.together.runs();
+    let client = Client::connect_with(stream, RESUME, options).map_err(text)?;
     let mut seed = [0; 512];
     crate::keys::fill_random(&mut seed).map_err(|error| error.to_string())?;
     client.add_entropy(&seed).map_err(text)?;

@@ -15,7 +15,8 @@ const COLOURS: [u8; 6] = [36, 33, 32, 35, 34, 31];
 #[must_use]
 pub fn report(kind: &Kind, addresses: &str) -> Option<String> {
     match kind {
-        Kind::Line(_) | Kind::NotResumed(_) | Kind::Phase(Phase::Starting | Phase::Booting | Phase::Ready | Phase::Failed) => None,
+        Kind::Line(_) | Kind::NotResumed(_) | Kind::Saved(_) | Kind::Restored(_) => None,
+        Kind::Phase(Phase::Starting | Phase::Booting | Phase::Ready | Phase::Failed) => None,
         Kind::Phase(Phase::Stopping) => Some("is powering off".into()),
         Kind::Phase(Phase::Off) => Some("is off".into()),
         Kind::Rebooted => Some("reboots".into()),
@@ -32,6 +33,8 @@ pub fn report(kind: &Kind, addresses: &str) -> Option<String> {
 pub fn remark(kind: &Kind) -> Option<String> {
     match kind {
         Kind::NotResumed(reason) => Some(format!("the saved state could not be resumed ({reason}); booting")),
+        Kind::Saved(name) => Some(format!("saved snapshot {name}")),
+        Kind::Restored(name) => Some(format!("restored snapshot {name}")),
         _ => None,
     }
 }

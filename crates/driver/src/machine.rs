@@ -22,7 +22,8 @@ use crate::forward::{self, ForwardError};
 use crate::guest::{self, Guest, Resumption};
 use crate::keys::Key;
 use crate::network::Input;
-use crate::saved::{self, Saved};
+use crate::saved::Origin;
+use crate::together::Together;
 
 /// Hardware address of every machine's eth0: each has a NAT of its own.
 const UPLINK_MAC: &str = "52:54:00:12:34:56";
@@ -142,6 +143,10 @@ pub struct Settings {
     pub keys: Vec<MachineKeys>,
     /// Whether disks that are there already are used.
     pub keep_vm_state: bool,
+    /// What saved states of this network are made from, or why there are none.
+    pub origin: Result<Origin, String>,
+    /// Where states are kept.
+    pub cache_dir: Option<PathBuf>,
 }
 
 impl Settings {
@@ -193,7 +198,7 @@ pub(crate) fn start(
     generation: u64,
     switch: &Switch,
     inputs: &SyncSender<Input>,
-    resume: Option<&Saved>,
+    resume: Option<&Arc<Together>>,
 ) -> Result<Running, StartError> {
     let machine = &settings.plan.machines[id.0];
     let (platform, qemu, choice) = &settings.programs[id.0];
@@ -203,16 +208,20 @@ pub(crate) fn start(
         std::fs::DirBuilder::new().mode(0o700).create(&dir).map_err(failed(format!("cannot make {}", dir.display())))?;
     }
     let is_first = generation == 1;
-    if let Some(saved) = resume {
-        for disk in saved::disk_names(machine) {
-            saved.copy_disk(&machine.name, &disk, &dir.join(&disk)).map_err(failed(format!("cannot copy {disk}")))?;
-        }
+    let mut saved = None;
+    if let Some(together) = resume {
+        let from = together.saved();
+        from.copy_disks(machine, &dir).map_err(failed("cannot copy its disks from the saved state"))?;
+        from.copy_console(&machine.name, &dir.join("console.log")).map_err(failed("cannot copy its console's log from the saved state"))?;
+        saved = Some(from.memory(&machine.name).map_err(failed("cannot read the saved state"))?);
     }
-    let memory = resume.map(|saved| saved.memory(&machine.name)).transpose().map_err(failed("cannot read the saved state"))?;
+    let (memory, state) = saved.unzip();
     let is_anew = is_first && resume.is_none() && !settings.keep_vm_state;
     let disks = disks(settings, machine, &dir, is_anew)?;
     let initrd = dir.join("initrd");
-    write_initrd(settings, id, &settings.physical(&boot.initrd)?, &initrd).map_err(failed(format!("cannot write {}", initrd.display())))?;
+    if resume.is_none() {
+        write_initrd(settings, id, &settings.physical(&boot.initrd)?, &initrd).map_err(failed(format!("cannot write {}", initrd.display())))?;
+    }
 
     let (host_forwards, rules) = forward::split(machine)?;
     let (card_ours, card) = uplink_socket_pair()?;
@@ -222,8 +231,9 @@ pub(crate) fn start(
     let mut cables = Vec::new();
     for interface in &machine.interfaces {
         let (ours, theirs) = link_socket_pair()?;
+        let far = theirs.try_clone().map_err(failed("cannot make a socket"))?;
         nics.push(Nic { mac: interface.mac.clone(), backend: NicBackend::Frames(theirs) });
-        cables.push((interface, ours));
+        cables.push((interface, ours, far));
     }
     let pair = || UnixStream::pair().map_err(failed("cannot make a socket"));
     let ((console, console_peer), (control, control_peer), (monitor, monitor_peer)) = (pair()?, pair()?, pair()?);
@@ -257,7 +267,7 @@ pub(crate) fn start(
         control: OwnedFd::from(control_peer),
         monitor: OwnedFd::from(monitor_peer),
         has_screen: machine.graphics,
-        is_resumed: memory.is_some(),
+        resumption: memory.map(|memory| nbv_qemu::Resumption { memory: Some(OwnedFd::from(memory)) }),
         extra: machine.qemu_options.clone(),
     };
     let line = nbv_qemu::command_line(qemu, spec);
@@ -272,9 +282,12 @@ pub(crate) fn start(
         ports.iter().for_each(|port| switch.remove_port(*port));
         switch.remove_uplink(uplink);
     };
-    for (interface, ours) in cables {
+    for (interface, ours, far) in cables {
         match switch.add_port(interface.segment, &crate::link::port_name(machine, &interface.name), ours) {
-            Ok(port) => ports.push(port),
+            Ok(port) => {
+                switch.keep_far_end(port, far);
+                ports.push(port);
+            }
             Err(error) => {
                 unplug(&ports);
                 return Err(error.into());
@@ -302,9 +315,12 @@ pub(crate) fn start(
         let monitor = Arc::new(Qmp::open(monitor.into(), move |event| drop(sender.send(Input::Monitor(id, generation, event))))?);
         let sender = inputs.clone();
         let on_notice = move |notice| drop(sender.send(Input::Notice(id, generation, notice)));
-        let guest = match memory {
-            None => Guest::open(control, on_notice)?,
-            Some(memory) => Guest::resume(control, Resumption { monitor: Arc::clone(&monitor), memory, script: guest::new_keys(settings, id) }, on_notice)?,
+        let guest = match (state, resume) {
+            (Some(state), Some(together)) => {
+                let resumption = Resumption { monitor: Arc::clone(&monitor), state, together: Arc::clone(together), script: guest::new_keys(settings, id) };
+                Guest::resume(control, resumption, on_notice)?
+            }
+            _ => Guest::open(control, on_notice)?,
         };
         Ok((monitor, Arc::new(guest), typed))
     };

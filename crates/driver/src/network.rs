@@ -23,6 +23,7 @@ use crate::event::{Event, Kind, MachineId, Phase};
 use crate::guest::{Guest, Notice};
 use crate::machine::{self, Running, Settings, StartError};
 use crate::saved::Saved;
+use crate::together::{OnFailure, Together};
 
 /// Lines of a console that are kept for the report of a failure.
 const TAIL_LINES: usize = 20;
@@ -48,6 +49,9 @@ pub(crate) enum Input {
     Stop(MachineId),
     Kill(MachineId),
     Subscribe(Sender<Event>),
+    Restore(Arc<Together>, Sender<()>),
+    Rest(MachineId, Arc<Together>),
+    Tell(Kind),
     End,
 }
 
@@ -88,7 +92,9 @@ struct Shared {
     table: Mutex<Table>,
     changed: Condvar,
     /// What the next start of each machine resumes from.
-    resume: Mutex<Option<Arc<Saved>>>,
+    resume: Mutex<Option<Arc<Together>>>,
+    /// Held while the network is saved or restored.
+    only: Mutex<()>,
     /// Held for reading while a program is started in a guest.
     programs: RwLock<()>,
     was_used: AtomicBool,
@@ -117,7 +123,7 @@ impl Network {
         let (inputs, queue) = sync_channel(QUEUE);
         let off = View { phase: Phase::Off, ready_after: None, failure: None, pid: None, starts: 0, guest: None, monitor: None, console: None };
         let table = Mutex::new(Table { views: vec![off; settings.plan.machines.len()] });
-        let shared = Arc::new(Shared { settings, table, changed: Condvar::new(), resume: Mutex::new(None), programs: RwLock::new(()), was_used: AtomicBool::new(false), inputs });
+        let shared = Arc::new(Shared { settings, table, changed: Condvar::new(), resume: Mutex::new(None), only: Mutex::new(()), programs: RwLock::new(()), was_used: AtomicBool::new(false), inputs });
         let states = shared.settings.plan.machines.iter().map(|_| State::default()).collect();
         let dispatcher =
             Dispatcher { shared: Arc::clone(&shared), switch: Arc::clone(&switch), states, subscribers: Vec::new(), start: Instant::now() };
@@ -189,9 +195,52 @@ impl Network {
         self.send(Input::Kill(id));
     }
 
-    /// Sets what machines that are started from now on resume from. Should one not resume, all boot.
-    pub fn set_resume(&self, saved: Option<Arc<Saved>>) {
-        *self.shared.resume.lock().unwrap_or_else(PoisonError::into_inner) = saved;
+    /// Lets machines that are started from now on resume from a state. All must be started, and one that does not resume is the end of
+    /// it for all.
+    pub(crate) fn resume(&self, saved: Saved, on_failure: OnFailure) {
+        self.set_resume(Some(Together::new(saved, Arc::clone(&self.switch), on_failure)));
+    }
+
+    pub(crate) fn set_resume(&self, together: Option<Together>) {
+        *self.shared.resume.lock().unwrap_or_else(PoisonError::into_inner) = together.map(Arc::new);
+    }
+
+    /// Lets machines resume from the state that an earlier run saved; those that do not boot.
+    pub fn resume_instantly(&self, saved: Saved) {
+        self.resume(saved, OnFailure::Boot);
+    }
+
+    /// Returns the whole network to a state. Returns when machines are on their way.
+    pub(crate) fn restore(&self, saved: Saved) {
+        self.shared.was_used.store(true, Ordering::SeqCst);
+        let together = Arc::new(Together::new(saved, Arc::clone(&self.switch), OnFailure::Fail));
+        *self.shared.resume.lock().unwrap_or_else(PoisonError::into_inner) = Some(Arc::clone(&together));
+        let (answer, done) = channel();
+        self.send(Input::Restore(together, answer));
+        let _ = done.recv();
+    }
+
+    /// The machines that a start of the network starts: all, or those that ran when its state was saved; the others rest as they did.
+    pub(crate) fn all_to_start(&self) -> Vec<MachineId> {
+        let together = self.shared.resume.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        let Some(together) = together else { return self.machines().map(|(id, _)| id).collect() };
+        let (run, rest): (Vec<_>, Vec<_>) = self.machines().map(|(id, machine)| (id, together.saved().phase(&machine.name))).partition(|(_, phase)| *phase != Phase::Off);
+        rest.into_iter().for_each(|(id, _)| self.send(Input::Rest(id, Arc::clone(&together))));
+        run.into_iter().map(|(id, _)| id).collect()
+    }
+
+    /// The right to save or restore the network, while it is held; `None` when another has it.
+    pub(crate) fn only_snapshot(&self) -> Option<MutexGuard<'_, ()>> {
+        match self.shared.only.try_lock() {
+            Ok(guard) => Some(guard),
+            Err(std::sync::TryLockError::Poisoned(poisoned)) => Some(poisoned.into_inner()),
+            Err(std::sync::TryLockError::WouldBlock) => None,
+        }
+    }
+
+    /// Tells all who listen.
+    pub(crate) fn tell(&self, kind: Kind) {
+        self.send(Input::Tell(kind));
     }
 
     /// Whether machines resume (or resumed) from a saved state.
@@ -207,9 +256,17 @@ impl Network {
         guard
     }
 
-    /// While this is held nobody starts a program in a guest.
-    pub(crate) fn hold_programs(&self) -> RwLockWriteGuard<'_, ()> {
-        self.shared.programs.write().unwrap_or_else(PoisonError::into_inner)
+    /// While this is held nobody starts a program in a guest. `None` when one that is being started takes too long.
+    pub(crate) fn hold_programs(&self, deadline: Instant) -> Option<RwLockWriteGuard<'_, ()>> {
+        loop {
+            match self.shared.programs.try_write() {
+                Ok(guard) => return Some(guard),
+                Err(std::sync::TryLockError::Poisoned(poisoned)) => return Some(poisoned.into_inner()),
+                Err(std::sync::TryLockError::WouldBlock) if Instant::now() >= deadline => return None,
+                // A lock cannot be waited for with a deadline.
+                Err(std::sync::TryLockError::WouldBlock) => std::thread::sleep(Duration::from_millis(2)),
+            }
+        }
     }
 
     pub(crate) fn was_used(&self) -> bool {
@@ -292,8 +349,18 @@ struct State {
     restarts: u32,
     /// This start of it resumes a saved state.
     was_resumed: bool,
-    /// It boots once its process, which should have resumed, has ended.
-    boots_next: bool,
+    /// What follows once its process has ended.
+    next: Option<Next>,
+}
+
+/// What follows the end of a machine's process that was ended for it.
+enum Next {
+    /// It boots on new disks: it should have resumed.
+    Boot,
+    /// It comes back from a saved state.
+    Resume(Arc<Together>),
+    /// It is off, with the disks of a saved state.
+    Rest(Arc<Together>),
 }
 
 struct Dispatcher {
@@ -333,12 +400,18 @@ impl Dispatcher {
                 let result = self.start(id, reboots);
                 let _ = answer.send(result.map_err(Arc::new));
             }
+            Input::Restore(together, answer) => {
+                self.restore(&together);
+                let _ = answer.send(());
+            }
+            Input::Rest(id, together) => self.rest(id, &together),
+            Input::Tell(kind) => self.emit(MachineId(0), kind),
             Input::Stop(id) => self.stop(id),
             Input::Kill(id) => {
                 let state = &mut self.states[id.0];
                 if let Some(running) = &state.running {
                     state.is_kill_wanted = true;
-                    state.boots_next = false;
+                    state.next = None;
                     running.process.kill();
                 }
             }
@@ -381,37 +454,105 @@ impl Dispatcher {
             return Ok(());
         }
         self.states[id.0].restarts = 0;
-        let saved = self.shared.resume.lock().unwrap_or_else(PoisonError::into_inner).clone();
-        match saved {
+        let together = self.shared.resume.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        let name = &self.shared.settings.plan.machines[id.0].name;
+        match together.filter(|together| together.saved().phase(name) != Phase::Off) {
             None => self.boot(id, reboots, None),
-            Some(saved) => self.boot(id, reboots, Some(saved)).or_else(|error| {
+            Some(together) => self.boot(id, reboots, Some(Arc::clone(&together))).or_else(|error| {
                 self.give_up_resuming(&machine::chain(&error));
-                self.boot(id, reboots, None)
+                match together.on_failure {
+                    OnFailure::Boot => self.boot(id, reboots, None),
+                    OnFailure::Fail => Err(error),
+                }
             }),
         }
     }
 
-    /// One machine did not resume: all that were to resume boot instead, so that none remembers what another does not.
-    fn give_up_resuming(&mut self, reason: &str) {
-        let saved = self.shared.resume.lock().unwrap_or_else(PoisonError::into_inner).take();
-        // Only the first reason is told.
-        let Some(saved) = saved else { return };
-        saved.discard();
+    /// Returns all machines to a state.
+    fn restore(&mut self, together: &Arc<Together>) {
         for index in 0..self.states.len() {
+            let id = MachineId(index);
+            let is_wanted = together.saved().phase(&self.shared.settings.plan.machines[index].name) != Phase::Off;
             let state = &mut self.states[index];
-            if let (Some(running), true) = (&state.running, state.was_resumed) {
-                state.boots_next = !state.is_kill_wanted;
+            if let Some(running) = &state.running {
+                state.next = Some(if is_wanted { Next::Resume(Arc::clone(together)) } else { Next::Rest(Arc::clone(together)) });
                 running.process.kill();
+            } else if is_wanted {
+                self.come_back(id, Arc::clone(together));
+            } else {
+                self.rest(id, together);
             }
         }
-        self.emit(MachineId(0), Kind::NotResumed(reason.to_owned()));
     }
 
-    fn boot(&mut self, id: MachineId, reboots: Reboots, resume: Option<Arc<Saved>>) -> Result<(), StartError> {
+    /// A machine without a process comes back from a state.
+    fn come_back(&mut self, id: MachineId, together: Arc<Together>) {
+        let reboots = self.states[id.0].reboots.unwrap_or(Reboots::Allowed);
+        if let Err(error) = self.boot(id, reboots, Some(together)) {
+            let reason = machine::chain(&error);
+            self.give_up_resuming(&reason);
+            self.fail(id, format!("it could not be restored: {reason}"), Vec::new());
+        }
+    }
+
+    /// A machine without a process gets the disks that it had when it was off.
+    fn rest(&mut self, id: MachineId, together: &Together) {
+        let machine = &self.shared.settings.plan.machines[id.0];
+        let dir = self.shared.settings.machine_dir(id);
+        let disks = std::fs::create_dir_all(&dir).and_then(|()| together.saved().copy_disks(machine, &dir));
+        let was_off = self.view(id, |view| view.phase == Phase::Off);
+        self.change(id, |view| {
+            view.phase = Phase::Off;
+            view.failure = None;
+            // Its disks are not new.
+            view.starts = view.starts.max(1);
+        });
+        match disks {
+            Ok(()) if was_off => {}
+            Ok(()) => self.emit(id, Kind::Phase(Phase::Off)),
+            Err(error) => self.fail(id, format!("its disks could not be restored: {error}"), Vec::new()),
+        }
+    }
+
+    fn fail(&mut self, id: MachineId, reason: String, tail: Vec<String>) {
+        self.change(id, |view| {
+            view.phase = Phase::Failed;
+            view.failure = Some(reason.clone());
+        });
+        self.emit(id, Kind::Phase(Phase::Failed));
+        self.emit(id, Kind::Failed { reason, tail });
+    }
+
+    /// One machine did not resume: all that were to resume boot instead, or fail, so that none remembers what another does not.
+    fn give_up_resuming(&mut self, reason: &str) {
+        let together = self.shared.resume.lock().unwrap_or_else(PoisonError::into_inner).take();
+        // Only the first reason is told.
+        let Some(together) = together else { return };
+        together.give_up();
+        let failure = match together.on_failure {
+            OnFailure::Boot => {
+                together.saved().discard();
+                None
+            }
+            OnFailure::Fail => Some(format!("it could not be restored: {reason}")),
+        };
+        for state in &mut self.states {
+            let waits = matches!(state.next, Some(Next::Resume(_)));
+            let Some(running) = state.running.as_ref().filter(|_| state.was_resumed || waits) else { continue };
+            state.next = (failure.is_none() && !state.is_kill_wanted).then_some(Next::Boot);
+            state.panic.clone_from(&failure);
+            running.process.kill();
+        }
+        if failure.is_none() {
+            self.emit(MachineId(0), Kind::NotResumed(reason.to_owned()));
+        }
+    }
+
+    fn boot(&mut self, id: MachineId, reboots: Reboots, resume: Option<Arc<Together>>) -> Result<(), StartError> {
         let generation = self.view(id, |view| view.starts) + 1;
         let restarts = self.states[id.0].restarts;
         let started = Instant::now();
-        let result = machine::start(&self.shared.settings, id, generation, &self.switch, &self.shared.inputs, resume.as_deref());
+        let result = machine::start(&self.shared.settings, id, generation, &self.switch, &self.shared.inputs, resume.as_ref());
         let running = match result {
             Ok(running) => running,
             Err(error) if resume.is_some() => return Err(error),
@@ -464,7 +605,7 @@ impl Dispatcher {
             }
             Phase::Starting => {
                 // Nobody is there yet who could be asked.
-                state.boots_next = false;
+                state.next = None;
                 state.is_kill_wanted = true;
                 running.process.kill();
             }
@@ -524,7 +665,9 @@ impl Dispatcher {
                 // Whatever became of the state: this start leads nowhere.
                 let state = &mut self.states[id.0];
                 if let Some(running) = &state.running {
-                    state.boots_next = !state.is_kill_wanted;
+                    if state.panic.is_none() && !state.is_kill_wanted {
+                        state.next = Some(Next::Boot);
+                    }
                     running.process.kill();
                 }
             }
@@ -544,24 +687,17 @@ impl Dispatcher {
             running.unplug(&self.switch);
         }
         state.kill_at = None;
-        let mut boots_next = state.boots_next;
-        if state.was_resumed && phase == Phase::Starting && !state.is_kill_wanted {
-            boots_next = true;
+        let is_expected = state.next.is_some() || state.is_kill_wanted || state.panic.is_some();
+        if state.was_resumed && phase == Phase::Starting && !is_expected {
             let text = format!("{}: QEMU ended: {exited}", self.shared.settings.plan.machines[id.0].name);
             self.give_up_resuming(&text);
-        }
-        if boots_next {
-            let dir = self.shared.settings.machine_dir(id);
-            for disk in crate::saved::disk_names(&self.shared.settings.plan.machines[id.0]) {
-                let _ = std::fs::remove_file(dir.join(disk));
+            let state = &mut self.states[id.0];
+            if state.panic.is_none() {
+                state.next = Some(Next::Boot);
             }
-            let reboots = self.states[id.0].reboots.unwrap_or(Reboots::Allowed);
-            self.change(id, |view| {
-                view.phase = Phase::Starting;
-                view.guest = None;
-            });
-            // A failure is already in the table and the stream.
-            let _ = self.boot(id, reboots, None);
+        }
+        if let Some(next) = self.states[id.0].next.take() {
+            self.follow(id, next);
             return;
         }
         let state = &mut self.states[id.0];
@@ -603,6 +739,31 @@ impl Dispatcher {
             self.reboot(id, tail);
         } else {
             self.emit(id, Kind::Phase(Phase::Off));
+        }
+    }
+
+    /// A machine's process was ended so that something else follows.
+    fn follow(&mut self, id: MachineId, next: Next) {
+        // Nobody may take it for the end.
+        self.change(id, |view| {
+            view.phase = Phase::Starting;
+            view.pid = None;
+            view.guest = None;
+            view.monitor = None;
+            view.console = None;
+        });
+        match next {
+            Next::Boot => {
+                let dir = self.shared.settings.machine_dir(id);
+                for disk in crate::saved::disk_names(&self.shared.settings.plan.machines[id.0]) {
+                    let _ = std::fs::remove_file(dir.join(disk));
+                }
+                let reboots = self.states[id.0].reboots.unwrap_or(Reboots::Allowed);
+                // A failure is already in the table and the stream.
+                let _ = self.boot(id, reboots, None);
+            }
+            Next::Resume(together) => self.come_back(id, together),
+            Next::Rest(together) => self.rest(id, &together),
         }
     }
 

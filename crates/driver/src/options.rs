@@ -17,6 +17,8 @@ pub struct RunOptions {
     pub keep_vm_state: bool,
     /// `--cold`: machines boot, whatever is saved; nothing is saved either.
     pub cold: bool,
+    /// `--restore`: come back from the snapshot of this name.
+    pub restore: Option<String>,
     /// `--only`: these machines; empty means all.
     pub only: Vec<String>,
     /// `--quiet`: consoles are not shown.
@@ -62,6 +64,7 @@ Ctrl-C stops them in order; a second Ctrl-C at once.
   --state-dir DIR           where disks, sockets and logs are (default: a fresh folder that goes at the end)
   --keep-vm-state           use the disks that are in the state folder, and keep them at the end
   --cold                    boot, even where the machines could resume from what an earlier run saved
+  --restore NAME            come back from a snapshot (nixos-build-vms snapshot save NAME)
   --only NAME,...           start these machines only
   --quiet                   do not show the consoles
   --wait-ready COMMAND...   run a command on this host once all machines are ready, then stop the network
@@ -71,7 +74,8 @@ Ctrl-C stops them in order; a second Ctrl-C at once.
   --help
 
 While it runs, from another terminal:
-  nixos-build-vms ssh|shell MACHINE [-- COMMAND...], logs MACHINE, status, stop
+  nixos-build-vms ssh|shell MACHINE [-- COMMAND...], logs MACHINE, status, stop,
+  snapshot save|restore|list|delete
 
 exit status: 0 done, 2 wrong usage, 4 a machine failed, 130 interrupted; with --wait-ready the command's
 ";
@@ -92,6 +96,10 @@ impl RunOptions {
                 Long("state-dir") => options.state_dir = Some(parser.value().map_err(usage)?.into()),
                 Long("keep-vm-state" | "keep-machine-state") | Short('K') => options.keep_vm_state = true,
                 Long("cold") => options.cold = true,
+                Long("restore") => {
+                    let name = parser.value().map_err(usage)?;
+                    options.restore = Some(name.into_string().map_err(|_| UsageError("the name of --restore is not text".into()))?);
+                }
                 Long("only") => {
                     let names = parser.value().map_err(usage)?;
                     let names = names.into_string().map_err(|_| UsageError("the names of --only are not text".into()))?;
@@ -120,6 +128,10 @@ impl RunOptions {
                 Value(word) => return Err(UsageError(format!("unexpected word `{}`; see --help", word.to_string_lossy()))),
                 other => return Err(usage(other.unexpected())),
             }
+        }
+        if options.restore.is_some() && (options.cold || options.keep_vm_state) {
+            let other = if options.cold { "--cold" } else { "--keep-vm-state" };
+            return Err(UsageError(format!("--restore and {other} exclude each other")));
         }
         if options.result.as_os_str().is_empty() {
             return Err(UsageError("no result: --result DIR names what nixos-build-vms made".into()));
@@ -150,6 +162,7 @@ mod tests {
         for (line, word) in [
             ("--result /r --quite", "--quite"), ("--result /r --wait-ready", "needs a command"), ("--result /r x", "`x`"),
             ("--quiet", "--result"), ("--result /r --accelerator xen", "xen"), ("--result /r --only ,", "names no machine"),
+            ("--result /r --restore a --cold", "--cold exclude"), ("--result /r --restore a -K", "--keep-vm-state exclude"),
         ] {
             let error = parse(line).unwrap_err().to_string();
             assert!(error.contains(word), "{line}: {error}");

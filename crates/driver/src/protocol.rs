@@ -53,6 +53,25 @@ pub enum Request {
         /// Frames of this segment; all frames when neither is there.
         segment: Option<u32>,
     },
+    /// Save the whole network as a snapshot.
+    SaveSnapshot {
+        /// Its name.
+        name: String,
+        /// Whether one of the name goes.
+        replace: bool,
+    },
+    /// Return the whole network to a snapshot.
+    RestoreSnapshot {
+        /// Its name.
+        name: String,
+    },
+    /// The snapshots of this network.
+    ListSnapshots,
+    /// Delete a snapshot of this network.
+    DeleteSnapshot {
+        /// Its name.
+        name: String,
+    },
     /// Set the links of a machine up or down.
     Link {
         /// The machine.
@@ -87,6 +106,8 @@ pub enum Word {
 pub enum Reply {
     /// To `status`.
     Status(Box<Status>),
+    /// To `list-snapshots`.
+    Snapshots(Vec<crate::snapshot::SnapshotInfo>),
     /// It is done.
     Done,
     /// The program ended with this status (128 + N for signal N).

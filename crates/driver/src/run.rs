@@ -12,15 +12,17 @@ use std::time::{Duration, Instant};
 use nbv_plan::{NetworkPlan, PlanError};
 use nbv_qemu::{Platform, accel, find};
 
-use crate::event::{Event, Kind, Phase};
+use crate::event::{Event, Kind, MachineId, Phase};
 use crate::lines::Lines;
 use crate::host::{Host, STATE_DIR_VARIABLE};
 use crate::keys::Key;
-use crate::machine::{MachineKeys, Settings, StartError};
+use crate::machine::{MachineKeys, Settings, StartError, chain};
 use crate::network::{Network, Reboots};
 use crate::options::RunOptions;
 use crate::state::{self, StateDir, StateError};
-use crate::saved::{self, Place};
+use crate::instant::{self, Place};
+use crate::saved::Origin;
+use crate::snapshot::{self, SnapshotError};
 use crate::{server, ssh, status};
 
 /// Exit code when all was well.
@@ -70,6 +72,9 @@ pub enum RunError {
     /// No QEMU, or a file is missing.
     #[error(transparent)]
     Start(#[from] Arc<StartError>),
+    /// The snapshot of `--restore`.
+    #[error(transparent)]
+    Snapshot(#[from] SnapshotError),
     /// The system refused.
     #[error("{action}")]
     Io {
@@ -132,6 +137,7 @@ pub fn prepare(options: &RunOptions, host: &Host) -> Result<Prepared, RunError> 
         programs.push((platform, qemu, choice));
     }
 
+    let origin = Origin::of(&plan, &everyone, &result, &programs, host);
     let state = StateDir::take(&host.base_dir, options.state_dir.as_deref())?;
     let dir = state.path().to_owned();
     let names: Vec<String> = plan.machines.iter().map(|machine| machine.name.clone()).collect();
@@ -154,11 +160,13 @@ pub fn prepare(options: &RunOptions, host: &Host) -> Result<Prepared, RunError> 
             user_key: user.public,
             keys,
             keep_vm_state: options.keep_vm_state,
+            origin,
+            cache_dir: host.cache_dir.clone(),
             plan,
         })
     };
     let settings = prepare().map_err(failed("cannot write the state folder"))?;
-    let place = if options.cold { None } else { saved::place(&settings, host) };
+    let place = if options.cold { None } else { instant::place(&settings) };
     let network = Network::new(settings).map_err(failed("cannot start the network"))?;
     if let Some(capture) = &options.capture
         && let Err(reason) = crate::link::capture_all(&network, &capture.dir, capture.limit)
@@ -278,15 +286,23 @@ pub fn run(options: &RunOptions, host: &Host, interrupts: Receiver<()>, show: Sh
         is_interrupted: false,
         has_failed: false,
         place: prepared.place.clone(),
+        wanted: Vec::new(),
         sender,
     };
     run.screen.note(&describe(&network));
-    if let Some(saved) = run.place.as_ref().and_then(Place::find) {
+    if let Some(name) = &options.restore {
+        if let Err(error) = snapshot::resume(&network, name) {
+            prepared.end();
+            return Err(error.into());
+        }
+        run.screen.note(&format!("resuming snapshot {name}"));
+    } else if let Some(saved) = run.place.as_ref().and_then(Place::find) {
         run.screen.note("resuming what an earlier run saved (--cold boots)");
-        network.set_resume(Some(Arc::new(saved)));
+        network.resume_instantly(saved);
     }
     let mut started = Ok(());
-    for (id, _) in network.machines() {
+    run.wanted = network.all_to_start();
+    for id in run.wanted.clone() {
         started = network.start(id, Reboots::Allowed);
         if started.is_err() {
             break;
@@ -334,6 +350,8 @@ struct Run<'a> {
     is_stopping: bool,
     is_interrupted: bool,
     has_failed: bool,
+    /// The machines that were started.
+    wanted: Vec<MachineId>,
     /// Where the network is saved once it is ready, if it booted.
     place: Option<Place>,
     sender: Sender<Happening>,
@@ -407,7 +425,7 @@ impl Run<'_> {
                 self.has_failed = true;
                 self.stop();
             }
-            Kind::Ready(_) if self.network.machines().all(|(id, _)| self.network.view(id).phase == Phase::Ready) => self.all_ready(),
+            Kind::Ready(_) if self.wanted.iter().all(|id| self.network.view(*id).phase == Phase::Ready) => self.all_ready(),
             _ => {}
         }
     }
@@ -423,7 +441,7 @@ impl Run<'_> {
             && !self.network.is_resumed()
             && let Err(reason) = place.save(&self.network)
         {
-            self.screen.note(&format!("not saved for an instant start: {reason}"));
+            self.screen.note(&format!("not saved for an instant start: {}", chain(&reason)));
         }
         self.network.set_resume(None);
         let sender = self.sender.clone();

@@ -13,7 +13,9 @@ use crate::guest::Exec;
 use crate::link;
 use crate::network::Network;
 use crate::protocol::{Reply, Request};
+use crate::machine::chain;
 use crate::session;
+use crate::snapshot::{self, Replace};
 use crate::socket::{self, LineStream};
 use crate::status::Status;
 
@@ -85,6 +87,13 @@ fn answer(network: &Network, stream: &UnixStream, on_stop_all: &(dyn Fn() + Send
             network.switch().end_capture(id);
             Ok(Reply::Done)
         }
+        Request::SaveSnapshot { name, replace } => {
+            let replace = if replace { Replace::Yes } else { Replace::No };
+            snapshot::save(network, &name, replace).map(|()| Reply::Done).map_err(|error| chain(&error))
+        }
+        Request::RestoreSnapshot { name } => snapshot::restore(network, &name).map(|()| Reply::Done).map_err(|error| chain(&error)),
+        Request::ListSnapshots => snapshot::list(network.settings()).map(Reply::Snapshots).map_err(|error| chain(&error)),
+        Request::DeleteSnapshot { name } => snapshot::delete(network.settings(), &name).map(|()| Reply::Done).map_err(|error| chain(&error)),
         Request::Link { machine, up } => {
             link::set_up(network, find(network, &machine)?, up);
             Ok(Reply::Done)

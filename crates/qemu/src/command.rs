@@ -53,10 +53,17 @@ pub struct MachineSpec {
     pub monitor: OwnedFd,
     /// Whether it has a screen and a keyboard.
     pub has_screen: bool,
-    /// Whether it waits for a saved state instead of booting ([`crate::migrate`]).
-    pub is_resumed: bool,
+    /// It waits for a saved state instead of booting ([`crate::migrate`]).
+    pub resumption: Option<Resumption>,
     /// The user's own arguments, last.
     pub extra: Vec<String>,
+}
+
+/// What a machine needs to wait for its saved state.
+#[derive(Debug)]
+pub struct Resumption {
+    /// Its memory, open for reading and writing, where that is a file ([`crate::stream`]). It is mapped and never written.
+    pub memory: Option<OwnedFd>,
 }
 
 /// A disk.
@@ -186,7 +193,13 @@ pub fn command_line(qemu: &Qemu, spec: MachineSpec) -> CommandLine {
     line.flag("-sandbox", "on,obsolete=deny,elevateprivileges=deny,spawn=deny,resourcecontrol=deny");
     line.flag("-name", escape(&spec.name));
     line.flag("-display", "none");
-    if spec.shares.is_empty() {
+    let is_resumed = spec.resumption.is_some();
+    if let Some(memory) = spec.resumption.and_then(|resumption| resumption.memory) {
+        let (id, number) = (platform.memory_name(spec.has_screen), line.fd(memory));
+        // Private: what the machine writes is its own; what it does not write it shares with all that resume from this file.
+        line.flag("-object", format!("memory-backend-file,id={id},size={}M,mem-path=/proc/self/fd/{number},share=off", spec.memory_mib));
+        line.flag("-M", format!("{},memory-backend={id}", platform.machine(spec.has_screen)));
+    } else if spec.shares.is_empty() {
         line.flag("-M", platform.machine(spec.has_screen));
     } else {
         // Who serves the folders reads and writes the guest's memory.
@@ -201,15 +214,17 @@ pub fn command_line(qemu: &Qemu, spec: MachineSpec) -> CommandLine {
     line.flag("-cpu", platform.cpu(spec.accelerator));
     line.flag("-m", spec.memory_mib.to_string());
     line.flag("-smp", spec.cores.to_string());
-    match spec.loader {
-        None => line.flag("-kernel", spec.kernel),
-        Some(loader) => {
-            line.flag("-kernel", loader);
-            line.flag("-device", format!("loader,file={}", escape(&spec.kernel.to_string_lossy())));
+    if !is_resumed {
+        match spec.loader {
+            None => line.flag("-kernel", spec.kernel),
+            Some(loader) => {
+                line.flag("-kernel", loader);
+                line.flag("-device", format!("loader,file={}", escape(&spec.kernel.to_string_lossy())));
+            }
         }
+        line.flag("-initrd", spec.initrd);
+        line.flag("-append", format!("{} {}", platform.kernel_arguments(spec.accelerator), spec.kernel_arguments));
     }
-    line.flag("-initrd", spec.initrd);
-    line.flag("-append", format!("{} {}", platform.kernel_arguments(spec.accelerator), spec.kernel_arguments));
     disks(&mut line, spec.disks);
     nics(&mut line, spec.nics);
     for (index, share) in spec.shares.into_iter().enumerate() {
@@ -241,7 +256,7 @@ pub fn command_line(qemu: &Qemu, spec: MachineSpec) -> CommandLine {
         }
         line.flag("-device", "virtio-tablet-pci");
     }
-    if spec.is_resumed {
+    if is_resumed {
         // Stopped until it is told to run, so that nothing happens before all is there.
         line.flag("-incoming", "defer");
         line.args.push("-S".into());
@@ -345,7 +360,7 @@ mod tests {
             control: fd(),
             monitor: fd(),
             has_screen: false,
-            is_resumed: false,
+            resumption: None,
             extra: vec!["-name".into(), "mine".into()],
         }
     }

@@ -15,10 +15,11 @@ pub mod platform;
 mod probe;
 pub mod process;
 pub mod qmp;
+pub mod stream;
 pub mod tsc;
 
 pub use accel::{Accelerator, Choice, Wish};
-pub use command::{Disk, HostForward, MachineSpec, Nic, NicBackend, Share, Protocol, command_line};
+pub use command::{Disk, HostForward, MachineSpec, Nic, NicBackend, Protocol, Resumption, Share, command_line};
 pub use console::LineReader;
 pub use find::{FindError, Qemu};
 pub use platform::Platform;

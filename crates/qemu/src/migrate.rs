@@ -1,8 +1,8 @@
 //! A machine's state into a file and back: memory and devices, not its disks.
 //!
 //! QEMU gets the open file through its monitor, so it needs neither a path nor a program of its own. The order is the caller's:
-//! [`stop`] all machines of a network, [`save`] each, [`go_on`]; and a machine that was started with `is_resumed` gets its state by
-//! [`load`] and then goes on.
+//! [`stop`] all machines of a network, [`save`] each, [`go_on`]; and a machine that was started with a [`crate::Resumption`] gets its
+//! state by [`load`] and then goes on.
 //!
 //! Not here: where states are kept and which one fits (crate `driver`).
 
@@ -22,6 +22,8 @@ const TRANSFER: Duration = Duration::from_secs(120);
 const POLL: Duration = Duration::from_millis(4);
 /// Bytes a second; QEMU's own limit (128 MiB/s) is for networks.
 const BANDWIDTH: u64 = 1 << 40;
+/// Wanted size of the socket's buffer from QEMU, bytes.
+const BUFFER_LEN: usize = 1 << 20;
 /// The name under which QEMU knows the file.
 const NAME: &str = "state";
 
@@ -31,6 +33,9 @@ pub enum MigrateError {
     /// The monitor.
     #[error(transparent)]
     Monitor(#[from] QmpError),
+    /// The state's form, or a file.
+    #[error(transparent)]
+    Stream(#[from] crate::stream::StreamError),
     /// QEMU gave up.
     #[error("QEMU could not {action} the state: {reason}")]
     Failed {
@@ -57,13 +62,35 @@ pub fn go_on(monitor: &Qmp) -> Result<(), QmpError> {
     monitor.execute("cont", Value::Null, ANSWER).map(drop)
 }
 
-/// Writes the state of a stopped machine to a file, which is empty and open for writing.
+/// Writes the state of a stopped machine to two empty files: `memory` gets the block `name` (see [`crate::stream`]), `rest` all else.
 ///
 /// # Errors
-/// QEMU refuses (a device that cannot be saved), or the file cannot be written.
-pub fn save(monitor: &Qmp, file: &File) -> Result<(), MigrateError> {
+/// QEMU refuses (a device that cannot be saved), a file cannot be written, or the state has an unknown form.
+pub fn save(monitor: &Qmp, name: &str, memory: &File, rest: &File) -> Result<(), MigrateError> {
+    let (reader, writer) = std::os::unix::net::UnixStream::pair().map_err(crate::stream::StreamError::from)?;
+    // A smaller buffer only takes longer.
+    let _ = rustix::net::sockopt::set_socket_send_buffer_size(&writer, BUFFER_LEN);
+    std::thread::scope(|scope| {
+        let splitter = scope.spawn(move || crate::stream::split(reader, name, memory, rest));
+        let done = save_to(monitor, &writer);
+        // QEMU may keep its descriptor open; what it wrote is still read.
+        let _ = writer.shutdown(std::net::Shutdown::Write);
+        let split = splitter.join().unwrap_or(Err(crate::stream::StreamError::Unknown("its reader ended")));
+        match (done, split) {
+            (Ok(()), Ok(_)) => Ok(()),
+            // The reader's end is what QEMU complains about, unless it ended because QEMU did.
+            (Ok(()), Err(error)) => Err(error.into()),
+            (Err(error), Err(crate::stream::StreamError::Io(inner))) if inner.kind() == std::io::ErrorKind::UnexpectedEof => Err(error),
+            (Err(_), Err(error)) => Err(error.into()),
+            (Err(error), Ok(_)) => Err(error),
+        }
+    })
+}
+
+/// Lets QEMU write the state to a descriptor.
+fn save_to(monitor: &Qmp, to: impl AsFd) -> Result<(), MigrateError> {
     monitor.execute("migrate-set-parameters", json!({ "max-bandwidth": BANDWIDTH }), ANSWER)?;
-    monitor.give_fd(NAME, file.as_fd(), ANSWER)?;
+    monitor.give_fd(NAME, to.as_fd(), ANSWER)?;
     monitor.execute("migrate", json!({ "uri": format!("fd:{NAME}") }), ANSWER)?;
     let deadline = Instant::now() + TRANSFER;
     loop {
@@ -106,39 +133,76 @@ pub fn load(monitor: &Qmp, file: &File) -> Result<(), MigrateError> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use std::io::Seek;
+    use std::io::{Read, Seek};
+    use std::os::unix::fs::MetadataExt;
     use std::os::fd::{AsRawFd, OwnedFd};
     use std::os::unix::net::UnixStream;
 
     /// A machine without a disk, stopped in its firmware.
-    fn machine(memory: &str, more: &[&str]) -> (crate::Process, Qmp) {
+    fn machine(size: &str, more: &[&str], fds: Vec<OwnedFd>) -> (crate::Process, Qmp) {
         let (ours, theirs) = UnixStream::pair().unwrap();
         let theirs = OwnedFd::from(theirs);
         let number = theirs.as_raw_fd();
-        let args = ["-nodefaults", "-no-user-config", "-display", "none", "-M", "q35", "-accel", "tcg", "-m", memory, "-mon", "chardev=m,mode=control"];
+        let args = ["-nodefaults", "-no-user-config", "-display", "none", "-accel", "tcg", "-m", size, "-mon", "chardev=m,mode=control"];
         let mut args: Vec<std::ffi::OsString> = args.iter().chain(more).map(std::ffi::OsString::from).collect();
         args.extend(["-chardev".into(), format!("socket,id=m,fd={number}").into(), "-S".into()]);
         let program = crate::find::in_path("qemu-system-x86_64", std::env::var_os("PATH").as_deref()).unwrap();
-        let process = crate::spawn(crate::CommandLine { program, args, fds: vec![theirs] }, |_| {}).unwrap();
+        let fds = fds.into_iter().chain([theirs]).collect();
+        let process = crate::spawn(crate::CommandLine { program, args, fds }, |_| {}).unwrap();
         (process, Qmp::open(ours.into(), |_| {}).unwrap())
     }
 
+    fn mapped(memory: &File, size: &str) -> (crate::Process, Qmp) {
+        let fd = OwnedFd::from(memory.try_clone().unwrap());
+        let object = format!("memory-backend-file,id=pc.ram,size={size}M,mem-path=/proc/self/fd/{},share=off", fd.as_raw_fd());
+        machine(size, &["-M", "q35,memory-backend=pc.ram", "-object", &object, "-incoming", "defer"], vec![fd])
+    }
+
     #[test]
-    fn a_state_passes_through_a_file_and_fits_no_other_machine() {
-        let mut file = tempfile::tempfile().unwrap();
-        let (first, monitor) = machine("32", &[]);
-        save(&monitor, &file).unwrap();
+    fn a_state_passes_through_files_stays_as_it_was_and_fits_no_other_machine() {
+        let file = || tempfile::tempfile().unwrap();
+        let (first, monitor) = machine("32", &["-M", "q35"], Vec::new());
+        // The firmware writes to the memory.
         go_on(&monitor).unwrap();
+        std::thread::sleep(Duration::from_millis(500));
+        stop(&monitor).unwrap();
+        let (memory, mut rest) = (file(), file());
+        save(&monitor, "pc.ram", &memory, &rest).unwrap();
+        let meta = memory.metadata().unwrap();
+        assert!(meta.len() == 32 << 20 && meta.blocks() > 0 && meta.blocks() * 512 < 16 << 20);
+        // One that was saved and went on can be saved again.
+        let again = || {
+            go_on(&monitor).unwrap();
+            stop(&monitor).unwrap();
+        };
+        again();
+        save(&monitor, "pc.ram", &file(), &file()).unwrap();
+        let bytes = |mut file: &File| {
+            let mut bytes = Vec::new();
+            file.rewind().unwrap();
+            file.read_to_end(&mut bytes).unwrap();
+            bytes
+        };
+        let before = bytes(&memory);
+        assert!(before.iter().any(|byte| *byte != 0));
+        again();
+        assert!(matches!(save(&monitor, "nothing", &file(), &file()), Err(MigrateError::Stream(_))));
         first.kill();
-        assert!(file.metadata().unwrap().len() > 1000);
-        file.rewind().unwrap();
-        let (second, monitor) = machine("32", &["-incoming", "defer"]);
-        load(&monitor, &file).unwrap();
+
+        rest.rewind().unwrap();
+        let (second, monitor) = mapped(&memory, "32");
+        load(&monitor, &rest).unwrap();
         go_on(&monitor).unwrap();
+        std::thread::sleep(Duration::from_millis(200));
+        stop(&monitor).unwrap();
+        save(&monitor, "pc.ram", &file(), &file()).unwrap();
         second.kill();
-        file.rewind().unwrap();
-        let (third, monitor) = machine("64", &["-incoming", "defer"]);
-        assert!(load(&monitor, &file).is_err());
+        assert!(before == bytes(&memory), "a machine that resumed wrote to the file");
+
+        rest.rewind().unwrap();
+        memory.set_len(64 << 20).unwrap();
+        let (third, monitor) = mapped(&memory, "64");
+        assert!(load(&monitor, &rest).is_err());
         third.kill();
     }
 }

@@ -79,6 +79,17 @@ impl Platform {
         }
     }
 
+    /// What QEMU calls the main memory of that machine type.
+    #[must_use]
+    pub fn memory_name(self, has_screen: bool) -> &'static str {
+        match self {
+            Self::X86_64 if self.has_tsc() && !has_screen => "microvm.ram",
+            Self::X86_64 | Self::I686 => "pc.ram",
+            Self::Aarch64 => "mach-virt.ram",
+            Self::Riscv64 => "riscv_virt_board.ram",
+        }
+    }
+
     /// The processor (`-cpu`).
     pub(crate) fn cpu(self, accelerator: Accelerator) -> &'static str {
         match (accelerator, self) {
