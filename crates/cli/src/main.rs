@@ -8,6 +8,7 @@ mod doctor;
 mod exit;
 mod gc;
 mod git;
+mod graph;
 mod help;
 mod links;
 mod options;
@@ -75,6 +76,7 @@ fn dispatch(words: Vec<OsString>) -> Exit {
                 "doctor" => running::doctor(&words),
                 "gc" => gc::gc(words),
                 "options" => options::show(&words),
+                "graph" => graph::show(words),
                 "link" | "block" | "unblock" | "partition" | "capture" => links::act(name, words),
                 "snapshot" => snapshot::act(words),
                 name => running::act(name, words),

@@ -312,10 +312,18 @@ impl Found {
         }
     }
 
-    fn machine(&self, word: &str) -> Result<String, ClientError> {
+    /// The plan of the machines that take part.
+    ///
+    /// # Errors
+    /// It cannot be read.
+    pub fn plan(&self) -> Result<NetworkPlan, ClientError> {
         let path = self.dir.join(state::PLAN);
         let text = std::fs::read_to_string(&path).map_err(failed(format!("cannot read {}", path.display())))?;
-        let plan = NetworkPlan::parse(&text).map_err(|error| ClientError::Refused(format!("{}: {error}", path.display())))?;
+        NetworkPlan::parse(&text).map_err(|error| ClientError::Refused(format!("{}: {error}", path.display())))
+    }
+
+    fn machine(&self, word: &str) -> Result<String, ClientError> {
+        let plan = self.plan()?;
         let known = || plan.machines.iter().map(|machine| machine.name.as_str()).collect::<Vec<_>>().join(", ");
         let found = plan.find(word).map(|machine| machine.name.clone());
         found.ok_or_else(|| ClientError::NoMachine { name: word.to_owned(), known: known() })

@@ -13,6 +13,7 @@ pub mod console;
 pub mod doctor;
 pub mod event;
 pub mod forward;
+pub mod graph;
 pub mod guest;
 pub mod host;
 pub mod instant;

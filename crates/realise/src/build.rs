@@ -5,7 +5,7 @@ use crate::cache::{Entry, Slot};
 use crate::debian::{Bridge, Failed, primops};
 use crate::derive::{Made, Maker};
 use crate::error::{Error, Kind};
-use crate::instantiate::{Request, Subject, Test, instantiate};
+use crate::instantiate::{Instantiated, Request, Subject, Test, instantiate};
 use crate::layers::{self, Layers, Memory, archive_error};
 use crate::lock::{self, Pins};
 use crate::world::{Builder, HostWorld, reason};
@@ -197,19 +197,31 @@ pub(crate) fn pin(archive: &Archive, pins: &mut BTreeMap<String, SystemLock>, is
     Ok(())
 }
 
-fn build_anew(
-    options: &BuildOptions,
-    network: &Path,
-    store: &Arc<Store>,
-    memory: &Path,
-    mut pins: Pins,
-    slot: &Slot,
-    progress: &Arc<dyn Progress>,
-) -> Result<Entry, Error> {
+/// The plan of a network, less what its machines boot: evaluated, not built.
+///
+/// # Errors
+/// The user's input, the evaluation, an interruption; each with what to show.
+pub fn plan(options: &BuildOptions, progress: &Arc<dyn Progress>) -> Result<NetworkPlan, Error> {
+    let network = network_file(&options.network)?;
+    let store = Arc::new(Store::open(&options.store));
+    let memory = store.var().join("pins.json");
+    let mut pins = lock::read(&network, options.lock.as_deref(), &memory)?;
+    Ok(evaluate(options, &network, &store, &mut pins, progress)?.plan)
+}
+
+/// An evaluated network and what its evaluation used.
+struct Evaluated {
+    world: Arc<HostWorld>,
+    archive: Arc<Archive>,
+    closures: Memory,
+    instantiated: Instantiated,
+    plan: NetworkPlan,
+}
+
+fn evaluate(options: &BuildOptions, network: &Path, store: &Arc<Store>, pins: &mut Pins, progress: &Arc<dyn Progress>) -> Result<Evaluated, Error> {
     store.begin()?;
     let archive = archive(options, progress);
-    let is_file = pins.file.is_some();
-    pin(&archive, &mut pins.systems, is_file)?;
+    pin(&archive, &mut pins.systems, pins.file.is_some())?;
     if let Ok(system) = System::by_name(&options.system) {
         archive.preload(system);
     }
@@ -223,18 +235,32 @@ fn build_anew(
         settings.max_call_depth = depth;
     }
     let request = Request { network, subject: options.subject.clone(), system: &options.system, settings, primops: primops(&archive, &failed), threads: options.make.jobs };
-    let evaluated = instantiate(&world, request, &**progress).map_err(|mut error| {
+    let instantiated = instantiate(&world, request, &**progress).map_err(|mut error| {
         if let Some(cause) = failed.lock().unwrap_or_else(|e| e.into_inner()).take() {
             error.kind = archive_error(&cause).kind;
         }
         error
     })?;
-    for warning in &evaluated.warnings {
+    for warning in &instantiated.warnings {
         progress.event(Event::Warning(warning));
     }
-    let mut plan = NetworkPlan::parse(&evaluated.plan.to_string()).map_err(|error| {
+    let plan = NetworkPlan::parse(&instantiated.plan.to_string()).map_err(|error| {
         Error::input("eval::plan", format!("evaluation gave no network plan: {}", crate::world::chain(&error)))
     })?;
+    Ok(Evaluated { world, archive, closures, instantiated, plan })
+}
+
+fn build_anew(
+    options: &BuildOptions,
+    network: &Path,
+    store: &Arc<Store>,
+    memory: &Path,
+    mut pins: Pins,
+    slot: &Slot,
+    progress: &Arc<dyn Progress>,
+) -> Result<Entry, Error> {
+    let Evaluated { world, archive, closures, instantiated: evaluated, mut plan } = evaluate(options, network, store, &mut pins, progress)?;
+    let is_file = pins.file.is_some();
 
     progress.event(Event::Step("choosing packages"));
     let mut graph = world.graph();

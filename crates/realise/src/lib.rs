@@ -29,7 +29,7 @@ mod runner;
 mod world;
 
 pub use accesses::Accesses;
-pub use build::{BuildOptions, BuildResult, build};
+pub use build::{BuildOptions, BuildResult, build, plan};
 pub use error::{Error, Kind};
 pub use for_evaluation::build_for_evaluation;
 pub use instantiate::{Instantiated, Request, Subject, Test, instantiate};

@@ -261,7 +261,7 @@ pub fn junit(reports: &[TestReport]) -> String {
 }
 
 /// Text within XML; characters that XML cannot have are left out.
-fn escape(text: &str) -> String {
+pub(crate) fn escape(text: &str) -> String {
     let mut escaped = String::with_capacity(text.len());
     for c in text.chars() {
         match c {
