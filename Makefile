@@ -4,7 +4,7 @@ PREFIX ?= /usr/local
 CARGO ?= $(shell command -v cargo || echo $(HOME)/.cargo/bin/cargo)
 BIN := target/release/nixos-build-vms
 
-.PHONY: all build setup demo test test-fast bench bench-eval install clean
+.PHONY: all build setup demo test test-fast bench bench-eval bench-links install clean
 
 all: build
 
@@ -30,6 +30,9 @@ bench: setup build
 
 bench-eval: build
 	@bench/eval
+
+bench-links: setup build
+	@bench/links
 
 install: build
 	install -D -m 755 $(BIN) $(DESTDIR)$(PREFIX)/bin/nixos-build-vms
