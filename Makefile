@@ -18,7 +18,8 @@ demo: setup build
 	@scripts/demo
 
 # Everything: unit tests, language tests, the command, machines that boot.
-test: setup
+test:
+	@scripts/setup tests
 	$(CARGO) test --release --locked --workspace --no-fail-fast
 
 # What needs neither network nor machines: seconds once built.

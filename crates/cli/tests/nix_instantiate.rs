@@ -120,6 +120,58 @@ fn a_root_is_a_link_to_the_derivation() {
     }
 }
 
+/// All files below a folder with a name that ends in `.nix`.
+fn nix_files(folder: &Path, out: &mut Vec<PathBuf>) {
+    for entry in std::fs::read_dir(folder).unwrap() {
+        let path = entry.unwrap().path();
+        if path.is_symlink() {
+            continue;
+        }
+        if path.is_dir() {
+            nix_files(&path, out);
+        } else if path.extension().is_some_and(|e| e == "nix") {
+            out.push(path);
+        }
+    }
+}
+
+/// The syntax trees of the embedded library's files, and of those of the checkout that `NBV_PARSE_CHECKOUT` names, against the program
+/// that `NBV_ORACLE` names, else the installed one. One older than 2.24 prints trees otherwise: then it counts only what parses.
+#[test]
+fn syntax_trees_are_those_of_cpp_nix() {
+    let oracle = PathBuf::from(std::env::var_os("NBV_ORACLE").unwrap_or_else(|| "nix-instantiate".into()));
+    let Some(version) = Command::new(&oracle).arg("--version").output().ok().filter(|o| o.status.success()) else {
+        eprintln!("nix-instantiate is not installed: nothing compared");
+        return;
+    };
+    let version = text(&version.stdout);
+    let numbers: Vec<u32> = version.trim().rsplit(' ').next().unwrap_or("").split('.').filter_map(|n| n.parse().ok()).collect();
+    let is_new = numbers.as_slice() >= &[2, 24][..];
+    let persona = Persona::new();
+    let mut files = Vec::new();
+    nix_files(&Path::new(env!("CARGO_MANIFEST_DIR")).join("../../nix"), &mut files);
+    if let Some(checkout) = std::env::var_os("NBV_PARSE_CHECKOUT") {
+        nix_files(Path::new(&checkout), &mut files);
+    }
+    files.sort();
+    assert!(files.len() > 100);
+    let parse = |program: &Path, files: &[PathBuf]| persona.in_store(program, "parse").env("NIX_REMOTE", "dummy://").arg("--parse").args(files).output().unwrap();
+    let differs = |files: &[PathBuf]| {
+        let (here, there) = (parse(&persona.path(), files), parse(&oracle, files));
+        here.status.success() != there.status.success() || is_new && here.status.success() && here.stdout != there.stdout
+    };
+    let mut wrong = Vec::new();
+    for some in files.chunks(300) {
+        let parses = parse(&oracle, some).status.success();
+        // Of several files, the first that does not parse ends it.
+        if !parses || differs(some) {
+            wrong.extend(some.iter().filter(|file| differs(std::slice::from_ref(file))));
+        }
+    }
+    assert!(wrong.is_empty(), "{} of {} files, {}: {wrong:?}", wrong.len(), files.len(), version.trim());
+    eprintln!("{} files, {}", files.len(), version.trim());
+}
+
 /// Import from derivation, with a builder that needs no program.
 #[test]
 fn evaluation_builds_what_it_reads() {

@@ -172,13 +172,12 @@ impl<'h> Evaluator<'h> {
                 Code::LessEqual(a, b) => return self.eval_greater(env, a, b, node.span).map(|b| Value::bool(!b)),
                 Code::Add(a, b) => {
                     let x = self.eval(env, a)?;
+                    let Some(i) = x.as_int() else { return self.add_to(env, x, a.span, b).or_at(node.span) };
                     let y = self.eval(env, b)?;
-                    if let (Some(i), Some(j)) = (x.as_int(), y.as_int()) {
-                        if let Some(n) = i.checked_add(j) {
-                            return Ok(Value::int(n));
-                        }
+                    if let Some(n) = y.as_int().and_then(|j| i.checked_add(j)) {
+                        return Ok(Value::int(n));
                     }
-                    return self.add(x, y, a.span, b.span).or_at(node.span);
+                    return self.add_numbers(x, y, a.span, b.span).or_at(node.span);
                 }
                 Code::Sub(a, b) => {
                     let (x, y) = (self.eval(env, a)?, self.eval(env, b)?);

@@ -1,7 +1,5 @@
 //! Operators: arithmetic, comparison, equality, update, concatenation, interpolation.
 
-use std::cmp::Ordering;
-
 use nbv_diag::Span;
 
 use crate::context::Context;
@@ -72,38 +70,36 @@ impl<'h> Evaluator<'h> {
         }))
     }
 
-    /// The operator `+`: numbers, strings, paths.
+    /// `+` behind a number.
     #[inline(never)]
-    pub(crate) fn add(&self, x: Value<'h>, y: Value<'h>, x_span: Span, y_span: Span) -> EvalResult<Value<'h>> {
+    pub(crate) fn add_numbers(&self, x: Value<'h>, y: Value<'h>, x_span: Span, y_span: Span) -> EvalResult<Value<'h>> {
+        if as_number(y).is_none() {
+            let what = x.kind().describe();
+            return Err(EvalError::type_error(format!("cannot add {}{} to {what}", y.kind().describe(), self.show_suffix(y))).at(y_span));
+        }
+        self.arithmetic(Arithmetic::Add, x, y, x_span, y_span)
+    }
+
+    /// The operator `+`: numbers, strings, paths. The left side is looked at before the right side is evaluated.
+    #[inline(never)]
+    pub(crate) fn add_to(&self, env: EnvPtr<'h>, x: Value<'h>, x_span: Span, b: N<'h>) -> EvalResult<Value<'h>> {
         match x.kind() {
-            Kind::Int | Kind::Float => {
-                if as_number(y).is_none() {
-                    let what = x.kind().describe();
-                    return Err(EvalError::type_error(format!(
-                        "cannot add {}{} to {what}",
-                        y.kind().describe(),
-                        self.show_suffix(y)
-                    ))
-                    .at(y_span));
-                }
-                self.arithmetic(Arithmetic::Add, x, y, x_span, y_span)
-            }
+            Kind::Int | Kind::Float => self.add_numbers(x, self.eval(env, b)?, x_span, b.span),
             Kind::Path => {
                 let Some(left) = x.as_path() else { unreachable!("the kind was looked at") };
-                let right = self.coerce_to_string(y, false, false).or_at(y_span)?;
+                let right = self.coerce_to_string(self.eval(env, b)?, false, false).or_at(b.span)?;
                 if !right.context().is_empty() {
                     return Err(EvalError::new(
                         "eval::context",
                         "a string that refers to a store path cannot be appended to a path",
                     )
-                    .at(y_span));
+                    .at(b.span));
                 }
-                let joined = [left.bytes(), right.bytes()].concat();
-                Ok(self.path(&joined))
+                Ok(self.path(&[left.bytes(), right.bytes()].concat()))
             }
             kind => {
                 let left = self.coerce_to_string(x, kind == Kind::String, false).or_at(x_span)?;
-                let right = self.coerce_to_string(y, kind == Kind::String, false).or_at(y_span)?;
+                let right = self.coerce_to_string(self.eval(env, b)?, kind == Kind::String, false).or_at(b.span)?;
                 let context = self.join_contexts(left.context(), right.context());
                 Ok(Value::string(Str::concat(self.arena, &[left.bytes(), right.bytes()], context)))
             }
@@ -249,8 +245,7 @@ impl<'h> Evaluator<'h> {
             (View::Int(a), View::Float(b)) => Ok((a as f64) < b),
             (View::Float(a), View::Int(b)) => Ok(a < b as f64),
             (View::Float(a), View::Float(b)) => Ok(a < b),
-            (View::String(a), View::String(b)) => Ok(a.bytes() < b.bytes()),
-            (View::Path(a), View::Path(b)) => Ok(compare_paths(a.bytes(), b.bytes()) == Ordering::Less),
+            (View::String(a), View::String(b)) | (View::Path(a), View::Path(b)) => Ok(a.bytes() < b.bytes()),
             (View::List(a), View::List(b)) => {
                 for (i, y) in b.iter().enumerate() {
                     let Some(x) = a.get(i) else { return Ok(true) };
@@ -306,10 +301,4 @@ impl<'h> Evaluator<'h> {
 
 fn division_by_zero() -> EvalError {
     EvalError::new("eval::division-by-zero", "division by zero")
-}
-
-/// Paths compare component by component, so that `a/b` comes before `a-b`.
-fn compare_paths(a: &[u8], b: &[u8]) -> Ordering {
-    let key = |b: &u8| if *b == b'/' { 0 } else { *b };
-    a.iter().map(key).cmp(b.iter().map(key))
 }

@@ -93,7 +93,7 @@ impl<'h> Evaluator<'h> {
         }
     }
 
-    /// `cell` is the address of the value's cell: what C++ Nix takes for the identity of short lists.
+    /// `cell` is the address of the value's cell: what C++ Nix takes for the identity of lists.
     fn print_into(&self, out: &mut Vec<u8>, v: Value<'h>, cell: u64, seen: &mut HashSet<u64, FxBuild>) -> EvalResult<()> {
         match v.view() {
             View::Null => out.extend(b"null"),
@@ -103,8 +103,7 @@ impl<'h> Evaluator<'h> {
             View::String(s) => quote(out, s.bytes()),
             View::Path(p) => out.extend(p.bytes()),
             View::List(items) => {
-                let identity = if items.len() <= 2 { cell } else { v.w1 };
-                if !items.is_empty() && !seen.insert(identity) {
+                if !items.is_empty() && !seen.insert(cell) {
                     out.extend("«repeated»".as_bytes());
                     return Ok(());
                 }

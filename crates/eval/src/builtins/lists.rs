@@ -111,12 +111,8 @@ fn elem_at<'h>(ev: &Evaluator<'h>, args: &[Ref<'h>]) -> EvalResult<Value<'h>> {
 }
 
 fn any_all<'h>(ev: &Evaluator<'h>, args: &[Ref<'h>], stop: bool) -> EvalResult<Value<'h>> {
-    let list = ev.force_list(args[1])?;
-    if list.is_empty() {
-        return Ok(Value::bool(!stop));
-    }
     let f = ev.force_function(args[0])?;
-    for item in list {
+    for item in ev.force_list(args[1])? {
         if call_predicate(ev, f, &[item])? == stop {
             return Ok(Value::bool(stop));
         }

@@ -31,14 +31,21 @@ fn arithmetic<'h>(ev: &Evaluator<'h>, args: &[Ref<'h>], op: Arithmetic) -> EvalR
     ev.arithmetic(op, x, y, Span::NONE, Span::NONE)
 }
 
+/// Whether a whole float is an integer. The bounds are exact powers of two.
+fn in_range(x: f64) -> bool {
+    (-9_223_372_036_854_775_808.0..9_223_372_036_854_775_808.0).contains(&x)
+}
+
 fn round<'h>(ev: &Evaluator<'h>, arg: Ref<'h>, f: fn(f64) -> f64) -> EvalResult<Value<'h>> {
     let v = ev.force(arg)?;
     match v.view() {
-        View::Int(n) => Ok(Value::int(n)),
+        // Compat: what has no exact float is refused.
+        View::Int(n) if in_range(n as f64) && n as f64 as i64 == n => Ok(Value::int(n)),
+        View::Int(n) => Err(EvalError::new("eval::overflow", format!("{n} cannot be rounded, as it is not exact as a float"))
+            .hint("it is an integer already: leave the rounding out")),
         View::Float(x) => {
             let y = f(x);
-            // The bounds are exact powers of two.
-            if (-9_223_372_036_854_775_808.0..9_223_372_036_854_775_808.0).contains(&y) {
+            if in_range(y) {
                 return Ok(Value::int(y as i64));
             }
             Err(EvalError::new("eval::overflow", format!("{x} is too large for an integer")))
