@@ -56,6 +56,8 @@ struct Options {
     /// `--store`, else `NIX_REMOTE`.
     store: String,
     settings: Settings,
+    /// Threads that evaluate.
+    eval_cores: usize,
     /// Settings of the main command, for builds.
     build: Vec<(String, String)>,
 }
@@ -111,6 +113,7 @@ fn parse(words: Vec<String>) -> Result<Option<Options>, String> {
         root: None,
         store: std::env::var("NIX_REMOTE").unwrap_or_default(),
         settings: default_settings(),
+        eval_cores: all_cores(),
         build: Vec::new(),
     };
     if let Ok(text) = std::env::var("NIX_CONFIG") {
@@ -245,6 +248,11 @@ const VALUED: &[&str] = &[
     "eval-store", "max-silent-time", "eval-cores", "substituters", "builders",
 ];
 
+/// Processors that this process may use.
+fn all_cores() -> usize {
+    std::thread::available_parallelism().map_or(1, usize::from)
+}
+
 fn setting(options: &mut Options, name: &str, value: &str) -> Result<(), String> {
     let flag = || match value {
         "true" | "yes" | "1" => Ok(true),
@@ -269,6 +277,10 @@ fn setting(options: &mut Options, name: &str, value: &str) -> Result<(), String>
         "system" | "eval-system" if !value.is_empty() => options.settings.system = value.to_owned(),
         "nix-path" => options.search.extend(value.split_whitespace().map(str::to_owned)),
         "store" => value.clone_into(&mut options.store),
+        "eval-cores" => {
+            let cores = value.parse().map_err(|_| format!("setting 'eval-cores' has invalid value '{value}', expected a number"))?;
+            options.eval_cores = if cores == 0 { all_cores() } else { cores };
+        }
         "max-call-depth" => {
             options.settings.max_call_depth =
                 value.parse().map_err(|_| format!("setting 'max-call-depth' has invalid value '{value}', expected a number"))?;
@@ -377,7 +389,8 @@ fn run(options: &Options) -> u8 {
     let ev = Evaluator::new(&heap, world.clone(), options.settings.clone(), Vec::new());
     let session = Session { ev: &ev, options, cwd: &cwd, world: &world };
     let mut out = std::io::stdout().lock();
-    let status = match session.all(&mut out).and_then(|()| out.flush().map_err(Failure::from)) {
+    let helpers = options.eval_cores.saturating_sub(1);
+    let status = match ev.with_helpers(helpers, || session.all(&mut out)).and_then(|()| out.flush().map_err(Failure::from)) {
         Ok(()) => 0,
         Err(failure) => {
             let _ = out.flush();

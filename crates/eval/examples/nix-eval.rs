@@ -1,7 +1,7 @@
 //! A small `nix-instantiate` over the system's files, for trying the evaluator and measuring it.
 //!
 //! `nix-eval [--strict] [--json] [--parse] [--show-trace] [-I x=y] (-E EXPR | FILE | -)`; `--stats` tells the memory used;
-//! `--threads N` works on the elements of a list ahead.
+//! `--threads N` evaluates with that many threads.
 
 use std::io::{Read, Write};
 use std::os::unix::ffi::OsStrExt;
@@ -84,7 +84,7 @@ fn run() -> i32 {
     let mut args = std::env::args().skip(1);
     let mut includes = Vec::new();
     let mut attribute = String::new();
-    let mut threads = 1;
+    let mut threads = 1_usize;
     while let Some(arg) = args.next() {
         match arg.as_str() {
             "--strict" => strict = true,
@@ -134,11 +134,8 @@ fn run() -> i32 {
         if json {
             return Ok(ev.to_json(cell)?.0.to_string().into_bytes());
         }
-        if let Some(items) = v.as_list() {
-            ev.work_ahead(items, threads, |ev, item| drop(ev.force_deep(item)));
-        }
         if strict {
-            ev.force_deep(cell)?;
+            ev.with_helpers(threads.saturating_sub(1), || ev.force_deep(cell))?;
         }
         ev.print(v)
     };

@@ -7,6 +7,7 @@ use nbv_syntax::FxBuild;
 use crate::context::Context;
 use crate::error::{EvalError, ResultExt};
 use crate::evaluator::Evaluator;
+use crate::parallel::Wanted;
 use crate::sym;
 use crate::value::{Attrs, EvalResult, Ref, Str, Value, View};
 
@@ -44,9 +45,11 @@ impl<'h> Evaluator<'h> {
             View::Float(x) if more => Ok(self.make_str(crate::print::float_fixed(x).as_bytes(), Context::empty())),
             View::List(items) if more => {
                 self.check_stack()?;
+                self.offer(items.iter().copied(), Wanted::Text);
                 let mut out = Vec::new();
                 let mut context = Context::empty();
                 for (i, item) in items.iter().enumerate() {
+                    self.meanwhile(item, &items[i + 1..], Wanted::Text);
                     let v = self.force(item)?;
                     let s = self.deeper(|| self.coerce_to_string(v, copy_to_store, more)).frame(
                         nbv_diag::Span::NONE,
@@ -152,9 +155,22 @@ impl<'h> Evaluator<'h> {
             return self.force(r);
         }
         let v = self.force(r)?;
+        // Of the root, what is in it is offered to helpers.
+        let offered: Vec<Ref<'h>> = match v.view() {
+            View::Attrs(attrs) if seen.len() == 1 => attrs.iter().map(|a| a.value).collect(),
+            View::List(items) if seen.len() == 1 => items.to_vec(),
+            _ => Vec::new(),
+        };
+        self.offer(offered.iter().copied(), Wanted::Deep);
+        let meanwhile = |i: usize| {
+            if let Some((cell, after)) = offered.get(i..).and_then(|rest| rest.split_first()) {
+                self.meanwhile(cell, after, Wanted::Deep);
+            }
+        };
         match v.view() {
             View::Attrs(attrs) => self.deeper(|| {
-                for attr in attrs {
+                for (i, attr) in attrs.iter().enumerate() {
+                    meanwhile(i);
                     self.force_deep_seen(attr.value, seen).or_at(nbv_diag::Span::new(attr.pos, attr.pos)).frame(
                         nbv_diag::Span::new(attr.pos, attr.pos),
                         || format!("while evaluating the attribute `{}`", self.display(attr.name)),
@@ -164,6 +180,7 @@ impl<'h> Evaluator<'h> {
             }),
             View::List(items) => self.deeper(|| {
                 for (i, item) in items.iter().enumerate() {
+                    meanwhile(i);
                     self.force_deep_seen(item, seen)
                         .frame(nbv_diag::Span::NONE, || format!("while evaluating element {i} of a list"))?;
                 }

@@ -129,6 +129,7 @@ pub(crate) struct Shared<'h> {
     pub(crate) waits: Mutex<HashMap<u64, usize, FxBuild>>,
     next_thread: AtomicU64,
     pub(crate) interrupted: AtomicBool,
+    pub(crate) pool: crate::parallel::Pool<'h>,
 }
 
 /// The names that every expression sees.
@@ -163,6 +164,8 @@ pub struct Evaluator<'h> {
     pub(crate) max_depth: u32,
     pub(crate) stack_limit: usize,
     pub(crate) thread: u64,
+    /// Works ahead of another thread; see [`crate::parallel`].
+    pub(crate) is_helper: Cell<bool>,
     pub(crate) parse_arena: Cell<Option<Arena>>,
     /// Strings of attribute names, by symbol.
     name_cells: RefCell<Vec<Option<Ref<'h>>>>,
@@ -239,6 +242,7 @@ impl<'h> Evaluator<'h> {
             waits: Mutex::default(),
             next_thread: AtomicU64::new(2),
             interrupted: AtomicBool::new(false),
+            pool: Default::default(),
         };
         let ev = Evaluator {
             arena,
@@ -250,6 +254,7 @@ impl<'h> Evaluator<'h> {
             max_depth,
             stack_limit: stack_limit(),
             thread: 1,
+            is_helper: Cell::new(false),
             parse_arena: Cell::new(None),
             name_cells: RefCell::default(),
         };
@@ -271,6 +276,7 @@ impl<'h> Evaluator<'h> {
             max_depth: shared.settings.max_call_depth,
             stack_limit: stack_limit(),
             thread: shared.next_thread.fetch_add(1, Ordering::Relaxed),
+            is_helper: Cell::new(false),
             parse_arena: Cell::new(None),
             name_cells: RefCell::default(),
             shared,
@@ -501,7 +507,7 @@ impl<'h> Evaluator<'h> {
 
     /// Fails when somebody asked this evaluation to stop.
     pub fn check_interrupt(&self) -> EvalResult<()> {
-        if self.shared.interrupted.load(Ordering::Relaxed) {
+        if self.shared.interrupted.load(Ordering::Relaxed) || self.is_helper.get() && self.shared.pool.is_closed() {
             return Err(EvalError::new("eval::interrupted", "evaluation was interrupted"));
         }
         Ok(())

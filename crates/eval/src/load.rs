@@ -73,19 +73,21 @@ impl<'h> Evaluator<'h> {
             lint_absolute_path_literals: settings.lint_absolute_path_literals,
         };
         let result = match parse(&source.text, source.base, self.symbols(), &arena, &options) {
-            Ok(parsed) => {
-                for warning in &parsed.warnings {
-                    let options = nbv_diag::RenderOptions::default();
-                    let text = nbv_diag::render(warning, &self.shared.sources, &options);
-                    let text = text.strip_prefix("warning[syntax::lint]: ").unwrap_or(&text);
-                    self.world().message(crate::world::MessageKind::Warning, text.trim_end());
-                }
-                f(self, &parsed)
-            }
+            Ok(parsed) => self.tell_warnings(&parsed).and_then(|()| f(self, &parsed)),
             Err(d) => Err(EvalError::from(*d)),
         };
         self.parse_arena.set(Some(arena));
         result
+    }
+
+    fn tell_warnings(&self, parsed: &Parsed<'_>) -> EvalResult<()> {
+        for warning in &parsed.warnings {
+            let options = nbv_diag::RenderOptions::default();
+            let text = nbv_diag::render(warning, &self.shared.sources, &options);
+            let text = text.strip_prefix("warning[syntax::lint]: ").unwrap_or(&text);
+            self.say(crate::world::MessageKind::Warning, text.trim_end())?;
+        }
+        Ok(())
     }
 
     fn load(&self, origin: Origin, text: &[u8], base: &Path, extra: Option<&ExtraScope<'h>>) -> EvalResult<Compiled<'h>> {

@@ -6,6 +6,8 @@ use nbv_diag::Span;
 
 use crate::error::{EvalError, ResultExt};
 use crate::evaluator::Evaluator;
+use crate::parallel::Wanted;
+use crate::sym;
 use crate::value::{Attr, Attrs, EvalResult, Ref, Value, View};
 
 /// A derivation found in a value.
@@ -23,6 +25,8 @@ impl<'h> Evaluator<'h> {
         let mut found = Vec::new();
         let mut done = HashSet::new();
         self.gather(root, "", args, &mut found, &mut done)?;
+        let paths: Vec<Ref<'h>> = found.iter().filter_map(|f| Some(f.attrs.get(sym::DRV_PATH)?.value)).collect();
+        self.offer(paths.into_iter(), Wanted::Value);
         Ok(found)
     }
 

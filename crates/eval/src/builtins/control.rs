@@ -92,13 +92,13 @@ fn trace<'h>(ev: &Evaluator<'h>, args: &[Ref<'h>]) -> EvalResult<Value<'h>> {
         Some(s) => s.to_str_lossy().into_owned(),
         None => ev.show(v),
     };
-    ev.world().message(MessageKind::Trace, &text);
+    ev.say(MessageKind::Trace, &text)?;
     ev.force(args[1])
 }
 
 fn warn<'h>(ev: &Evaluator<'h>, args: &[Ref<'h>]) -> EvalResult<Value<'h>> {
     let text = ev.force_string(args[0])?.to_str_lossy();
-    ev.world().message(MessageKind::Warning, &text);
+    ev.say(MessageKind::Warning, &text)?;
     if ev.settings().abort_on_warn {
         return Err(EvalError::new("eval::abort", "aborting to reveal the stack trace of a warning, as `abort-on-warn` is set"));
     }

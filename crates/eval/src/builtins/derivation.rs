@@ -242,13 +242,13 @@ fn attribute<'h>(ev: &Evaluator<'h>, drv_name: &str, attr: Attr<'h>, parts: &mut
             b"allowedReferences" | b"allowedRequisites" | b"disallowedReferences" | b"disallowedRequisites" | b"maxSize"
             | b"maxClosureSize" => {
                 let key = String::from_utf8_lossy(key);
-                ev.world().message(
+                ev.say(
                     crate::world::MessageKind::Warning,
                     &format!(
                         "In derivation '{drv_name}', 'structuredAttrs' disables the effect of the derivation attribute '{key}'; use \
                          'outputChecks.<output>.{key}' instead"
                     ),
-                );
+                )?;
                 return Ok(());
             }
             _ => return Ok(()),

@@ -179,7 +179,7 @@ pub(super) fn hash_or_zero(ev: &Evaluator<'_>, text: &str, algo: Option<Algo>) -
         };
         let zero = Hash::zero(algo);
         let message = format!("found empty hash, assuming '{}'", zero.encode(Encoding::Sri));
-        ev.world().message(crate::world::MessageKind::Warning, &message);
+        ev.say(crate::world::MessageKind::Warning, &message)?;
         return Ok(zero);
     }
     Hash::parse(text, algo).map_err(|e| EvalError::new("eval::hash", e.to_string()))
