@@ -135,11 +135,11 @@ fn run() -> i32 {
             return Ok(ev.to_json(cell)?.0.to_string().into_bytes());
         }
         if strict {
-            ev.with_helpers(threads.saturating_sub(1), || ev.force_deep(cell))?;
+            ev.force_deep(cell)?;
         }
         ev.print(v)
     };
-    let result = work();
+    let result = ev.with_helpers(threads.saturating_sub(1), work);
     if stats {
         eprintln!("{} MB in the heap, {} symbols", heap.allocated_bytes() >> 20, ev.symbols().len());
     }

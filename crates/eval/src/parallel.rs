@@ -60,8 +60,11 @@ impl<'h> Pool<'h> {
             if self.is_closed() {
                 return None;
             }
-            if let Some(offer) = offers.pop_front() {
-                return Some(offer);
+            while let Some((cell, wanted)) = offers.pop_front() {
+                // What somebody has begun in the meantime would only be waited for.
+                if is_work(cell, wanted) {
+                    return Some((cell, wanted));
+                }
             }
             offers = self.wake.wait(offers).unwrap_or_else(|e| e.into_inner());
         }
