@@ -15,6 +15,7 @@ mod options;
 mod nix_instantiate;
 mod progress;
 mod running;
+mod screens;
 mod settings;
 mod snapshot;
 mod test;
@@ -79,6 +80,7 @@ fn dispatch(words: Vec<OsString>) -> Exit {
                 "graph" => graph::show(words),
                 "link" | "block" | "unblock" | "partition" | "capture" => links::act(name, words),
                 "snapshot" => snapshot::act(words),
+                "screenshot" | "vnc" => screens::act(name, words),
                 name => running::act(name, words),
             };
         }

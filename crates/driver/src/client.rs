@@ -13,6 +13,7 @@ use nbv_plan::NetworkPlan;
 use nbv_qemu::LineReader;
 
 use crate::host::Host;
+use crate::screen::Viewing;
 use crate::protocol::{Reply, Request, Terminal, Word};
 use crate::socket::{self, LineStream};
 use crate::status::Status;
@@ -203,6 +204,31 @@ impl Found {
     /// The runner does not answer, or there is none of the name.
     pub fn delete_snapshot(&self, name: &str) -> Result<(), ClientError> {
         self.done(&Request::DeleteSnapshot { name: name.to_owned() })
+    }
+
+    /// Writes a picture of a machine's screen (PNG) to `out`.
+    ///
+    /// # Errors
+    /// The machine has no screen or is not running; `out` cannot be written.
+    pub fn screenshot(&self, machine: &str, out: impl AsFd) -> Result<(), ClientError> {
+        let stream = self.connect()?;
+        let line = serde_json::to_string(&Request::Screenshot { machine: machine.to_owned() }).unwrap_or_default();
+        socket::send_line(&stream, &line, &[out.as_fd()]).map_err(failed("the runner does not answer"))?;
+        match read_reply(&stream)? {
+            Reply::Done => Ok(()),
+            other => Err(unexpected(&other)),
+        }
+    }
+
+    /// Lets a machine's screen be looked at by VNC: on a socket in the state folder, or on a port of 127.0.0.1 (0: one that is free).
+    ///
+    /// # Errors
+    /// The machine has no screen or is not running; the port is taken.
+    pub fn vnc(&self, machine: &str, port: Option<u16>) -> Result<Viewing, ClientError> {
+        match self.ask(&Request::Vnc { machine: machine.to_owned(), port })? {
+            Reply::Viewing(place) => Ok(place),
+            other => Err(unexpected(&other)),
+        }
     }
 
     /// Sets the links of a machine up or down.

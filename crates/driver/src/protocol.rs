@@ -72,6 +72,18 @@ pub enum Request {
         /// Its name.
         name: String,
     },
+    /// Write a picture of a machine's screen (PNG) to the descriptor that comes along.
+    Screenshot {
+        /// The machine.
+        machine: String,
+    },
+    /// Let a machine's screen be looked at by VNC; answered with the place.
+    Vnc {
+        /// The machine.
+        machine: String,
+        /// A port of 127.0.0.1 (0: one that is free) instead of a socket in the state folder.
+        port: Option<u16>,
+    },
     /// Set the links of a machine up or down.
     Link {
         /// The machine.
@@ -110,6 +122,8 @@ pub enum Reply {
     Snapshots(Vec<crate::snapshot::SnapshotInfo>),
     /// It is done.
     Done,
+    /// Where a screen can be looked at.
+    Viewing(crate::screen::Viewing),
     /// The program ended with this status (128 + N for signal N).
     Exit(u8),
     /// It cannot be done; why.

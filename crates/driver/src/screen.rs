@@ -8,11 +8,16 @@ use std::ffi::OsStr;
 use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
 use nbv_qemu::{Qmp, QmpError};
+use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
+
+use crate::event::MachineId;
+use crate::network::Network;
 
 /// How long QEMU's monitor may take.
 const MONITOR: Duration = Duration::from_secs(60);
@@ -27,6 +32,12 @@ pub enum ScreenError {
     /// The configuration has none.
     #[error("machine {machine} has no screen; set virtualisation.graphics = true in its configuration")]
     None {
+        /// The machine.
+        machine: String,
+    },
+    /// It is off.
+    #[error("machine {machine} is not running")]
+    Off {
         /// The machine.
         machine: String,
     },
@@ -54,6 +65,18 @@ pub enum ScreenError {
     /// A PNG could not be written.
     #[error("the picture could not be written")]
     Png(#[from] png::EncodingError),
+}
+
+/// The monitor of a machine with a screen.
+///
+/// # Errors
+/// It has none, or is off.
+pub fn of(network: &Network, id: MachineId) -> Result<Arc<Qmp>, ScreenError> {
+    let machine = network.machine(id);
+    if !machine.graphics {
+        return Err(ScreenError::None { machine: machine.name.clone() });
+    }
+    network.view(id).monitor.ok_or_else(|| ScreenError::Off { machine: machine.name.clone() })
 }
 
 /// A picture of a screen.
@@ -243,7 +266,8 @@ pub fn mouse_button(monitor: &Qmp, button: &str, is_down: bool) -> Result<(), Sc
 }
 
 /// Where a screen can be looked at by VNC.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
 pub enum Viewing {
     /// A socket in a folder of the user's alone.
     Socket(PathBuf),

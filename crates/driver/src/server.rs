@@ -2,6 +2,7 @@
 //!
 //! Whoever may enter the state folder may talk: the folder is its owner's alone.
 
+use std::io::Write;
 use std::os::fd::OwnedFd;
 use std::os::unix::net::UnixStream;
 use std::path::Path;
@@ -14,6 +15,7 @@ use crate::link;
 use crate::network::Network;
 use crate::protocol::{Reply, Request};
 use crate::machine::chain;
+use crate::screen::{self, Picture, Viewing};
 use crate::session;
 use crate::snapshot::{self, Replace};
 use crate::socket::{self, LineStream};
@@ -94,6 +96,20 @@ fn answer(network: &Network, stream: &UnixStream, on_stop_all: &(dyn Fn() + Send
         Request::RestoreSnapshot { name } => snapshot::restore(network, &name).map(|()| Reply::Done).map_err(|error| chain(&error)),
         Request::ListSnapshots => snapshot::list(network.settings()).map(Reply::Snapshots).map_err(|error| chain(&error)),
         Request::DeleteSnapshot { name } => snapshot::delete(network.settings(), &name).map(|()| Reply::Done).map_err(|error| chain(&error)),
+        Request::Screenshot { machine } => {
+            let id = find(network, &machine)?;
+            let out = lines.take_fds().pop().ok_or("the request brings no descriptor")?;
+            let take = || Picture::take(&*screen::of(network, id)?, &network.settings().machine_dir(id))?.png();
+            let png = take().map_err(|error| chain(&error))?;
+            std::fs::File::from(out).write_all(&png).map_err(|error| format!("the picture cannot be written: {error}"))?;
+            Ok(Reply::Done)
+        }
+        Request::Vnc { machine, port } => {
+            let id = find(network, &machine)?;
+            let place = port.map_or_else(|| Viewing::Socket(network.settings().machine_dir(id).join("vnc")), Viewing::Port);
+            let view = || screen::view(&*screen::of(network, id)?, place);
+            view().map(Reply::Viewing).map_err(|error| chain(&error))
+        }
         Request::Link { machine, up } => {
             link::set_up(network, find(network, &machine)?, up);
             Ok(Reply::Done)

@@ -17,7 +17,7 @@ use crate::event::{MachineId, Phase};
 use crate::guest::PATH;
 use crate::link;
 use crate::network::{Network, Reboots};
-use crate::screen::{self, Picture, ScreenError};
+use crate::screen::{self, Picture};
 
 /// How long QEMU's monitor may take.
 const MONITOR: Duration = Duration::from_secs(60);
@@ -308,13 +308,8 @@ impl Bridge {
         }
     }
 
-    /// The monitor of a machine with a screen.
     fn screen(&self, id: MachineId) -> Result<Arc<nbv_qemu::Qmp>, String> {
-        let machine = self.network.machine(id);
-        if !machine.graphics {
-            return Err(ScreenError::None { machine: machine.name.clone() }.to_string());
-        }
-        self.monitor(id)
+        screen::of(&self.network, id).map_err(|error| error.to_string())
     }
 
     fn picture(&self, id: MachineId) -> Result<Picture, String> {
