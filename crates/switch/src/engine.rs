@@ -136,6 +136,11 @@ impl Shared {
         u64::try_from(self.start.elapsed().as_nanos()).unwrap_or(u64::MAX)
     }
 
+    /// The time of day, nanoseconds since 1970.
+    pub(crate) fn wall_now(&self) -> u64 {
+        self.wall(self.now())
+    }
+
     fn wall(&self, now: Nanos) -> u64 {
         self.start_wall.saturating_add(now)
     }

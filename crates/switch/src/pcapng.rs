@@ -60,6 +60,17 @@ pub(crate) fn frame(interface: u32, time: u64, is_from_machine: bool, bytes: &[u
     block(6, &body, out);
 }
 
+/// How many frames of an interface are not in the file.
+pub(crate) fn left_out(interface: u32, time: u64, frames: u64, out: &mut Vec<u8>) {
+    let mut body = Vec::new();
+    body.extend(interface.to_le_bytes());
+    body.extend(((time >> 32) as u32).to_le_bytes());
+    body.extend((time as u32).to_le_bytes());
+    option(5, &frames.to_le_bytes(), &mut body);
+    option(0, &[], &mut body);
+    block(5, &body, out);
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

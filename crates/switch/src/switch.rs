@@ -294,14 +294,14 @@ impl Switch {
     pub fn end_capture(&self, id: CaptureId) {
         let capture = self.shared.lock().captures.remove(&id.0);
         if let Some(capture) = capture {
-            capture.end()();
+            capture.end(self.shared.wall_now())();
         }
     }
 
     /// Ends all captures and waits until what was captured is written.
     pub fn end_captures(&self) {
         let all: Vec<Capture> = self.shared.lock().captures.drain().map(|(_, capture)| capture).collect();
-        let waits: Vec<_> = all.into_iter().map(Capture::end).collect();
+        let waits: Vec<_> = all.into_iter().map(|capture| capture.end(self.shared.wall_now())).collect();
         waits.into_iter().for_each(|wait| wait());
     }
 
@@ -361,7 +361,7 @@ impl Drop for Switch {
         state.is_ending = true;
         let captures: Vec<Capture> = state.captures.drain().map(|(_, capture)| capture).collect();
         drop(state);
-        captures.into_iter().for_each(|capture| drop(capture.end()));
+        captures.into_iter().for_each(|capture| drop(capture.end(self.shared.wall_now())));
         let _ = rustix::io::write(&self.shared.wake, &1u64.to_ne_bytes());
         if let Some(thread) = self.thread.take() {
             let _ = thread.join();
@@ -509,25 +509,32 @@ mod tests {
     }
 
     #[test]
-    fn a_capture_has_the_frames_of_its_machine() {
+    fn a_capture_has_the_frames_of_its_segment_and_is_written_while_it_goes_on() {
         let switch = Switch::start().unwrap();
-        let ((_, a), (_, b)) = (port(&switch, 1), port(&switch, 1));
         let (mut reader, writer) = std::os::unix::net::UnixStream::pair().unwrap();
         let id = switch.capture(Tap::Segment(1), u64::MAX, writer).unwrap();
+        let ((_, a), (_, b)) = (port(&switch, 1), port(&switch, 1));
+        // Its header is written; then its writer waits.
+        reader.set_read_timeout(Some(Duration::from_secs(5))).unwrap();
+        let mut file = vec![0; 40];
+        std::io::Read::read_exact(&mut reader, &mut file).unwrap();
+        std::thread::sleep(Duration::from_millis(20));
         let mut buffer = [0; 2048];
         a.send(&frame(1, 100)).unwrap();
         b.recv(&mut buffer).unwrap();
         b.send(&frame(2, 60)).unwrap();
         a.recv(&mut buffer).unwrap();
+        let mut first = vec![0; 200];
+        std::io::Read::read_exact(&mut reader, &mut first).unwrap();
+        file.extend(first);
         switch.end_capture(id);
-        let mut file = Vec::new();
         std::io::Read::read_to_end(&mut reader, &mut file).unwrap();
         let (mut at, mut kinds) = (0, Vec::new());
         while at < file.len() {
             kinds.push(file[at]);
             at += u32::from_le_bytes(file[at + 4..at + 8].try_into().unwrap()) as usize;
         }
-        assert_eq!(kinds, [0x0a, 1, 1, 6, 6]);
+        assert_eq!(kinds, [0x0a, 1, 6, 1, 6]);
     }
 
     #[test]
