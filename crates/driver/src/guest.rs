@@ -167,7 +167,7 @@ fn wake(stream: UnixStream, resumption: &Resumption, options: Options) -> Result
     crate::keys::fill_random(&mut seed).map_err(|error| error.to_string())?;
     client.add_entropy(&seed).map_err(text)?;
     client.set_clock(SystemTime::now()).map_err(text)?;
-    let options = nbv_guest::client::RunOptions { stdin: resumption.script.as_bytes(), timeout: Some(RESUME), linger: None };
+    let options = nbv_guest::client::RunOptions { stdin: resumption.script.as_bytes(), timeout: Some(RESUME), ..Default::default() };
     let output = client.run_with(&Spec::new(["/usr/bin/sh", "-eu", "-s"]), &options).map_err(text)?;
     if output.status.success() { Ok(client) } else { Err(format!("its keys could not be replaced: {}", String::from_utf8_lossy(&output.stderr).trim())) }
 }

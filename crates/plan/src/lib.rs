@@ -7,6 +7,7 @@
 //! Not here: how a plan is made, how it is run.
 
 mod link;
+pub mod steps;
 
 use serde::{Deserialize, Serialize};
 

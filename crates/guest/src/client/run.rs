@@ -23,9 +23,11 @@ pub struct RunOptions<'a> {
     pub stdin: &'a [u8],
     /// How long it may take until its end and that of its outputs; then everything that it started is killed.
     pub timeout: Option<Duration>,
-    /// How long after its end its outputs may stay open (something that it started holds them); none: until `timeout`. What it left
-    /// running then runs on.
+    /// How long after its end its outputs may stay open and silent (something that it started holds them); none: until `timeout`. What
+    /// it left running then runs on.
     pub linger: Option<Duration>,
+    /// The same for standard error once standard output has ended; none: as `linger`.
+    pub error_linger: Option<Duration>,
 }
 
 impl Client {
@@ -56,6 +58,9 @@ impl Client {
             let mut state = channel.lock();
             let mut n = state.outputs[0].take_all(&mut stdout);
             n += state.outputs[1].take_all(&mut stderr);
+            if n > 0 && ended_at.is_some() {
+                ended_at = Some(Instant::now());
+            }
             if n > 0 && let Some(credit) = Channel::read_so_many(&mut state, n) {
                 drop(state);
                 self.inner().send(p::CREDIT, channel.id, &credit.to_le_bytes())?;
@@ -68,7 +73,8 @@ impl Client {
                 ended_at = Some(Instant::now());
             }
             let ends = state.outputs[0].ended && state.outputs[1].ended;
-            let linger_over = match (options.linger, ended_at) {
+            let linger = if state.outputs[0].ended { options.error_linger.or(options.linger) } else { options.linger };
+            let linger_over = match (linger, ended_at) {
                 (Some(linger), Some(at)) => Instant::now() >= at + linger,
                 _ => false,
             };
@@ -100,7 +106,7 @@ impl Client {
                     continue;
                 }
             }
-            let until = match (deadline, options.linger, ended_at) {
+            let until = match (deadline, linger, ended_at) {
                 (end, Some(linger), Some(at)) => Some(end.map_or(at + linger, |end| end.min(at + linger))),
                 (end, _, _) => end,
             };
