@@ -46,5 +46,5 @@ pub use network::{Network, Reboots};
 pub use options::{Capture, HELP, Parsed, RunOptions, UsageError};
 pub use run::{Controls, Front, RunError, Show, prepare, run};
 pub use status::Status;
+pub use testing::{TestOptions, TestReport, Work, check_script, check_steps, junit, run_test};
 pub use watch::Traffic;
-pub use testing::{TestOptions, TestReport, check_script, junit, run_test};

@@ -1,8 +1,9 @@
 """The test driver's Python side: what a NixOS test script may use, over a socket to the program that runs the machines.
 
-A request is a line of JSON with a number; its answer is a line with the same number. Any thread may ask.
+A request is a line of JSON with a number; its answer is a line with the same number, and the bytes that the line announces. Any
+thread may ask.
 """
-import base64, inspect, json, os, pathlib, re, shlex, socket, sys, threading, time, traceback, types, unittest
+import base64, json, os, pathlib, re, shlex, socket, sys, threading, time, traceback, types, unittest
 from contextlib import contextmanager, nullcontext
 
 DEFAULT_TIMEOUT = 900
@@ -28,6 +29,7 @@ class Bridge:
         with self.socket.makefile("rb") as lines:
             for line in lines:
                 answer = json.loads(line)
+                answer["blobs"] = [lines.read(length) for length in answer.get("blobs", ())]
                 with self.lock:
                     slot = self.waiting.pop(answer["id"], None)
                 if slot:
@@ -38,6 +40,9 @@ class Bridge:
                 slot[0].set()
 
     def ask(self, op, **arguments):
+        return self.ask_for_bytes(op, **arguments)[0]
+
+    def ask_for_bytes(self, op, **arguments):
         slot = [threading.Event(), None]
         with self.lock:
             self.next += 1
@@ -50,7 +55,7 @@ class Bridge:
             raise MachineError("the driver has ended")
         if "error" in answer:
             raise MachineError(answer["error"])
-        return answer.get("ok")
+        return answer.get("ok"), answer["blobs"]
 
 
 def seconds(value, default=DEFAULT_TIMEOUT):
@@ -93,13 +98,14 @@ class Logger:
         bridge.ask("subtest", name=name, seconds=time.monotonic() - start, failure=None)
 
 
-def retry(fn, timeout_seconds=None, timeout=DEFAULT_TIMEOUT):
+def retry(fn, timeout_seconds=None, timeout=DEFAULT_TIMEOUT, *, pause=1):
     """Calls fn(last) every second until it is true; the call after the limit has last = True."""
     end = time.monotonic() + seconds(timeout_seconds if timeout_seconds is not None else timeout)
     while time.monotonic() < end:
         if fn(False):
             return
-        time.sleep(min(1, max(0, end - time.monotonic())))
+        time.sleep(min(pause, max(0, end - time.monotonic())))
+        pause = min(1, pause * 2)
     if not fn(True):
         raise RequestedAssertionFailed("action timed out")
 
@@ -155,21 +161,17 @@ class BaseMachine(ScreenMethods):
 
     def wait_for_shutdown(self, timeout=None):
         with self.nested("waiting for power off"):
-            self._ask("wait-off", timeout=seconds(timeout))
+            self._ask("wait-off", timeout=seconds(timeout, None))
 
     def crash(self):
         self.log("forced crash")
-        self._ask("kill")
-        self._ask("wait-off", timeout=60)
+        self._ask("crash")
 
     release = crash
 
     def reboot(self):
-        starts = self._ask("view")["starts"]
-        self._ask("allow-reboot")
-        self.execute("systemctl --no-block reboot || kill -s RTMIN+5 1", check_return=False, check_output=False)
-        retry(lambda last: self._ask("view")["starts"] > starts)
-        self.connect()
+        with self.nested("reboot"):
+            self._ask("reboot")
 
     # programs
 
@@ -184,15 +186,32 @@ class BaseMachine(ScreenMethods):
 
     def execute(self, command, check_return=True, check_output=True, timeout=DEFAULT_TIMEOUT):
         self.run_callbacks()
-        self.connect()
         limit = None if timeout is None else seconds(timeout)
-        answer = self._ask("exec", command="set -euo pipefail\n" + command, timeout=limit, wait=bool(check_output))
+        answer, blobs = bridge.ask_for_bytes("exec", machine=self.name, command=command, timeout=limit, wait=bool(check_output))
         if not check_output:
             return (-2, "")
-        self._last_errors = base64.b64decode(answer["stderr"]).decode(errors="replace")
+        output, self._last_errors = (blob.decode(errors="replace") for blob in blobs)
         for line in self._last_errors.splitlines():
             self.log(line)
-        return (answer["status"] if check_return else -1, base64.b64decode(answer["stdout"]).decode(errors="replace"))
+        return (answer["status"] if check_return else -1, output)
+
+    def _wait(self, message, timeout, kind, **wanted):
+        """Waits for something that the driver knows how to look at; the output of the last look."""
+        self.connect()
+        output = ""
+        end = time.monotonic() + seconds(timeout)
+
+        def look(last):
+            nonlocal output
+            self.run_callbacks()
+            answer, blobs = bridge.ask_for_bytes("look", machine=self.name, wanted={"kind": kind, **wanted}, last=last,
+                                                 timeout=max(0, end - time.monotonic()))
+            output = blobs[0].decode(errors="replace")
+            return answer["is_so"]
+
+        with self.nested(message):
+            retry(look, timeout=timeout, pause=0.1)
+        return output
 
     def _report(self, command, status, output):
         text = f"command `{command}` failed (exit code {status}) on {self.name}"
@@ -226,32 +245,10 @@ class BaseMachine(ScreenMethods):
         return output
 
     def wait_until_succeeds(self, command, timeout=DEFAULT_TIMEOUT):
-        output = ""
-
-        def check(last):
-            nonlocal output
-            status, output = self.execute(command, timeout=timeout)
-            if last and status != 0:
-                raise RequestedAssertionFailed(self._report(command, status, output))
-            return status == 0
-
-        with self.nested(f"waiting for success: {command}"):
-            retry(check, timeout=timeout)
-        return output
+        return self._wait(f"waiting for success: {command}", timeout, "succeeds", command=command)
 
     def wait_until_fails(self, command, timeout=DEFAULT_TIMEOUT):
-        output = ""
-
-        def check(last):
-            nonlocal output
-            status, output = self.execute(command, timeout=timeout)
-            if last and status == 0:
-                raise RequestedAssertionFailed(f"command `{command}` still succeeds on {self.name}")
-            return status != 0
-
-        with self.nested(f"waiting for failure: {command}"):
-            retry(check, timeout=timeout)
-        return output
+        return self._wait(f"waiting for failure: {command}", timeout, "fails", command=command)
 
     def sleep(self, secs=None, duration=None):
         self.succeed(f"sleep {seconds(secs if secs is not None else duration, 0)}")
@@ -282,33 +279,7 @@ class BaseMachine(ScreenMethods):
             raise RequestedAssertionFailed(f'unit "{unit}" of {self.name} should be {require_state}, but it is {state}')
 
     def wait_for_unit(self, unit, user=None, timeout=DEFAULT_TIMEOUT):
-        def check(last):
-            state = self.get_unit_property(unit, "ActiveState", user)
-            if state == "active" and user is None:
-                state = self._settled_state(unit)
-            if state == "failed":
-                log = self.execute(f"journalctl -b --no-pager -n 20 -u {shlex.quote(unit)} 2>&1")[1] if user is None else ""
-                raise RequestedAssertionFailed(f'unit "{unit}" of {self.name} reached state "failed"\n{log}'.rstrip())
-            if state == "inactive":
-                status, jobs = self.systemctl("list-jobs --full 2>&1", user)
-                if "No jobs" in jobs and self.get_unit_property(unit, "ActiveState", user) == "inactive":
-                    raise RequestedAssertionFailed(f'unit "{unit}" of {self.name} is inactive and there are no pending jobs')
-            if last and state != "active":
-                raise RequestedAssertionFailed(f'unit "{unit}" of {self.name} is still {state}')
-            return state == "active"
-
-        with self.nested(f"waiting for unit {unit}" + (f" with user {user}" if user else "")):
-            retry(check, timeout=timeout)
-
-    def _settled_state(self, unit):
-        """The state of an active unit, once it is more than that of a process that was begun: a service of type simple is active before its program runs."""
-        while True:
-            show = f'systemctl --no-pager show "{unit}" --property=ActiveState,Type,ActiveEnterTimestampMonotonic && echo "Now=$(cut -d" " -f1 /proc/uptime)"'
-            of = dict(line.split("=", 1) for line in self.execute(show)[1].splitlines() if "=" in line)
-            age = float(of.get("Now", 0)) - int(of.get("ActiveEnterTimestampMonotonic") or 0) / 1e6
-            if of.get("Type") != "simple" or of.get("ActiveState") != "active" or age >= 1:
-                return of.get("ActiveState", "active")
-            time.sleep(1 - max(age, 0))
+        self._wait(f"waiting for unit {unit}" + (f" with user {user}" if user else ""), timeout, "unit", unit=unit, user=user, state="active")
 
     def start_job(self, jobname, user=None):
         return self.systemctl(f"start {jobname}", user)
@@ -319,57 +290,28 @@ class BaseMachine(ScreenMethods):
     # files and ports
 
     def wait_for_file(self, filename, timeout=DEFAULT_TIMEOUT):
-        self.wait_until_succeeds(f"test -e {filename}", timeout=timeout)
+        self._wait(f"waiting for file '{filename}'", timeout, "file", path=str(filename), present=True)
 
     def wait_for_open_port(self, port, addr="localhost", timeout=DEFAULT_TIMEOUT):
-        self.wait_until_succeeds(f"timeout 5 bash -c 'exec 3<>/dev/tcp/{addr}/{port}' 2>/dev/null", timeout=timeout)
+        self._wait(f"waiting for TCP port {port} on {addr}", timeout, "port", port=int(port), host=addr, open=True)
 
     def wait_for_closed_port(self, port, addr="localhost", timeout=DEFAULT_TIMEOUT):
-        self.wait_until_fails(f"timeout 5 bash -c 'exec 3<>/dev/tcp/{addr}/{port}' 2>/dev/null", timeout=timeout)
+        self._wait(f"waiting for TCP port {port} on {addr} to be closed", timeout, "port", port=int(port), host=addr, open=False)
 
     def wait_for_open_unix_socket(self, addr, is_datagram=False, timeout=DEFAULT_TIMEOUT):
-        kind = "-uU" if is_datagram else "-U"
-        self.wait_until_succeeds(f"nc -z {kind} {shlex.quote(str(addr))}", timeout=timeout)
+        self._wait(f"waiting for the socket {addr}", timeout, "socket", path=str(addr), datagram=bool(is_datagram))
 
     def copy_from_host(self, source, target):
-        source = pathlib.Path(source)
-        parent = shlex.quote(str(pathlib.PurePosixPath(target).parent))
-        self.succeed(f"mkdir -p {parent}")
-        if source.is_dir():
-            import io, tarfile
-            data = io.BytesIO()
-            with tarfile.open(fileobj=data, mode="w") as archive:
-                archive.add(source, arcname=".")
-            self._feed(f"mkdir -p {shlex.quote(str(target))} && tar -C {shlex.quote(str(target))} -xf -", data.getvalue())
-        else:
-            self._feed(f"cat > {shlex.quote(str(target))}", source.read_bytes())
+        self.run_callbacks()
+        with self.nested(f"copying {source} to {target}"):
+            self._ask("copy-to", source=str(pathlib.Path(source).absolute()), target=str(target))
 
     copy_from_host_via_shell = copy_from_host
 
-    def _feed(self, command, data):
-        self.connect()
-        answer = self._ask("exec", command="set -euo pipefail\n" + command, stdin=base64.b64encode(data).decode(), timeout=DEFAULT_TIMEOUT, wait=True)
-        if answer["status"] != 0:
-            raise MachineError(f"copying to {self.name} failed: " + base64.b64decode(answer["stderr"]).decode(errors="replace"))
-
     def copy_from_machine(self, source, target_dir=""):
-        folder = self.out_dir / target_dir
-        folder.mkdir(parents=True, exist_ok=True)
-        quoted = shlex.quote(str(source))
-        self.connect()
-        command = f"if test -d {quoted}; then echo -n d; tar -C {quoted} -cf - .; else echo -n f; cat {quoted}; fi"
-        answer = self._ask("exec", command="set -euo pipefail\n" + command, timeout=DEFAULT_TIMEOUT, wait=True)
-        data = base64.b64decode(answer["stdout"])
-        if answer["status"] != 0:
-            raise MachineError(f"copying {source} from {self.name} failed: " + base64.b64decode(answer["stderr"]).decode(errors="replace"))
-        target = folder / pathlib.PurePosixPath(source).name
-        if data[:1] == b"d":
-            import io, tarfile
-            target.mkdir(exist_ok=True)
-            with tarfile.open(fileobj=io.BytesIO(data[1:])) as archive:
-                archive.extractall(target, filter="data") if hasattr(tarfile, "data_filter") else archive.extractall(target)
-        else:
-            target.write_bytes(data[1:])
+        self.run_callbacks()
+        with self.nested(f"copying {source} from the machine"):
+            self._ask("copy-from", source=str(source), folder=str((self.out_dir / target_dir).absolute()))
 
     copy_from_vm = copy_from_machine
 
@@ -549,6 +491,7 @@ def start_all():
 
 def join_all():
     with log.nested("wait for all machines to power off"):
+        bridge.ask("no-limit")
         for machine in machines:
             machine.wait_for_shutdown()
 
@@ -617,7 +560,7 @@ def run():
         "debug": types.SimpleNamespace(breakpoint=lambda *a: None),
         "__name__": "__main__",
     }
-    scope["test_script"] = lambda: exec(compile(script, SCRIPT_NAME, "exec"), scope)
+    scope["test_script"] = lambda: exec(compile(script, SCRIPT_NAME, "exec"), scope) if script is not None else bridge.ask("steps")
     scope["run_tests"] = scope["test_script"]
     if setup["interactive"]:
         import code

@@ -1,31 +1,59 @@
-//! NixOS test scripts: Python on the host, machines in a network of ours, a bridge between them.
+//! Tests of networks: as NixOS' scripts, as lists of steps, or in Rust.
 //!
-//! The script's names (machines, `start_all`, `subtest`, ...) are in `driver.py`; what they need of a machine they ask for over a
-//! socket ([`bridge`]). A script fails with its line, the command and its output, and the machine's last words.
+//! What machines are asked to do is one thing for all three: [`machine`]. A script runs in Python on the host; its names (machines,
+//! `start_all`, `subtest`, ...) are in `driver.py`, which asks for what it needs over a socket ([`bridge`]). [`steps`] are run here. A test
+//! fails with the script's line or the step's place, the command and its output, and the machines' last words.
 //!
 //! Not here: how a test's machines are built.
 
 mod bridge;
+mod error;
+mod http;
+mod machine;
+mod report;
+mod steps;
 
 use std::io::{BufRead, BufReader, Write};
 use std::os::fd::{AsRawFd, OwnedFd};
 use std::os::unix::net::UnixStream;
 use std::path::PathBuf;
-use std::process::{Command, Stdio};
-use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::process::{Child, Command, Stdio};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-use crate::event::{Event, Phase};
+use nbv_plan::steps::Step;
+
+use crate::event::{Event, Kind};
 use crate::host::Host;
 use crate::options::RunOptions;
 use crate::lines::Lines;
 use crate::run::{Front, RunError, failed, prepare};
 use crate::{server, state};
+use machine::Shared;
+use steps::Runner;
+
+pub use error::{CommandFailure, TestError};
+pub use http::HttpAnswer;
+pub use machine::{Command as GuestCommand, CommandOutput, Machine, TIMED_OUT, TestNetwork};
+pub(crate) use report::escape;
+pub use report::{Subtest, TestReport, junit};
+pub use steps::check_steps;
 
 const DRIVER: &str = concat!(include_str!("screen.py"), "\n\n", include_str!("driver.py"));
 /// Lines of a machine's journal in the report of a failure.
-const JOURNAL_LINES: &str = "15";
+const JOURNAL_LINES: usize = 15;
+/// A time that does not come.
+const FOREVER: Duration = Duration::from_secs(365 * 24 * 3600);
+
+/// What a test consists of.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Work {
+    /// A script, Python.
+    Script(String),
+    /// Steps.
+    Steps(Vec<Step>),
+}
 
 /// A test to run.
 #[derive(Debug, Clone)]
@@ -34,8 +62,8 @@ pub struct TestOptions {
     pub run: RunOptions,
     /// The test's name.
     pub name: String,
-    /// Its script.
-    pub script: String,
+    /// Its script or steps.
+    pub work: Work,
     /// What the script is called in reports: `fails.nix: testScript`.
     pub place: String,
     /// Where copies and screenshots go.
@@ -46,32 +74,8 @@ pub struct TestOptions {
     pub enable_ocr: bool,
     /// A prompt instead of the script.
     pub interactive: bool,
-}
-
-/// How a test, or a part of it, ended.
-#[derive(Debug, Clone, PartialEq)]
-pub struct TestReport {
-    /// Its name.
-    pub name: String,
-    /// How long it took.
-    pub took: Duration,
-    /// Why it failed; `None` when it passed.
-    pub failure: Option<String>,
-    /// Its subtests in their order: name, time, failure.
-    pub subtests: Vec<Subtest>,
-    /// Whether it was interrupted.
-    pub is_interrupted: bool,
-}
-
-/// A subtest.
-#[derive(Debug, Clone, PartialEq)]
-pub struct Subtest {
-    /// Its name.
-    pub name: String,
-    /// How long it took.
-    pub took: Duration,
-    /// Why it failed.
-    pub failure: Option<String>,
+    /// Whether the consoles and a report are put beside the copies.
+    pub keeps_artefacts: bool,
 }
 
 /// A script that cannot be run.
@@ -125,61 +129,49 @@ pub(crate) struct Outcome {
     pub(crate) failure: Option<String>,
     pub(crate) is_done: bool,
     pub(crate) subtests: Vec<Subtest>,
+    /// The script waits for the machines' end, however long that takes.
+    pub(crate) has_no_limit: bool,
+    /// Whether lines of consoles are not shown.
+    pub(crate) is_serial_off: bool,
 }
 
-/// Runs a test: its script from the start to its end, its failure, or its limit. Then no machine runs any more.
+fn lock(outcome: &Mutex<Outcome>) -> MutexGuard<'_, Outcome> {
+    outcome.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// Runs a test: its work from the start to its end, its failure, or its limit. Then no machine runs any more.
 ///
 /// # Errors
 /// The network could not be made. A failing test is a report, no error.
 pub fn run_test(options: &TestOptions, host: &Host, interrupts: Receiver<()>, out: &mut dyn Write) -> Result<TestReport, RunError> {
-    let python = nbv_qemu::find::in_path("python3", host.path.as_deref()).ok_or_else(|| {
-        failed("cannot run the test's script")(std::io::Error::other(ScriptError::NoPython.to_string()))
-    })?;
     std::fs::create_dir_all(&options.out_dir).map_err(failed("cannot make the folder for the test's output"))?;
+    let out_dir = options.out_dir.canonicalize().map_err(failed("cannot find the folder for the test's output"))?;
     let prepared = prepare(&options.run, host)?;
     let network = prepared.network.clone();
+    let shared = Shared::new(network.clone(), out_dir);
     let start = Instant::now();
     let outcome = Arc::new(Mutex::new(Outcome::default()));
     let (sender, happenings) = channel();
-    let begin = || -> std::io::Result<Arc<Mutex<std::process::Child>>> {
-        let state_dir = network.settings().state_dir.clone();
-        server::serve(&network, &state_dir.join(state::SOCKET), || {})?;
-        let program = state_dir.join("driver.py");
-        std::fs::write(&program, DRIVER)?;
-        let (ours, theirs) = UnixStream::pair()?;
-        let theirs = OwnedFd::from(theirs);
-        let (reader, writer) = std::io::pipe()?;
-        let mut command = Command::new(&python);
-        command.arg("-u").arg(&program).arg(theirs.as_raw_fd().to_string()).env("PYTHONDONTWRITEBYTECODE", "1");
-        command.stdout(writer.try_clone()?).stderr(writer);
-        if !options.interactive {
-            command.stdin(Stdio::null());
-        } else {
-            command.stdout(Stdio::inherit()).stderr(Stdio::inherit());
-        }
-        let child = nbv_qemu::process::spawn_bound(command, vec![theirs])?;
-        bridge::serve(&network, ours, options, host.path.clone(), Arc::clone(&outcome))?;
-        let lines = sender.clone();
-        std::thread::Builder::new().name("script".into()).spawn(move || {
-            for line in BufReader::new(reader).split(b'\n').map_while(Result::ok) {
-                if lines.send(Happening::Line(String::from_utf8_lossy(&line).into_owned())).is_err() {
-                    break;
-                }
-            }
-            let _ = lines.send(Happening::Ended);
-        })?;
+    let begin = || -> std::io::Result<Option<Child>> {
+        server::serve(&network, &network.settings().state_dir.join(state::SOCKET), || {})?;
         let events = network.subscribe();
         let to = sender.clone();
         std::thread::Builder::new().name("events".into()).spawn(move || events.into_iter().try_for_each(|event| to.send(Happening::Event(event))))?;
         let to = sender.clone();
         std::thread::Builder::new().name("interrupts".into()).spawn(move || interrupts.into_iter().try_for_each(|()| to.send(Happening::Interrupt)))?;
-        Ok(Arc::new(Mutex::new(child)))
+        match &options.work {
+            Work::Steps(steps) if !options.interactive => {
+                run_steps(steps.clone(), &shared, &outcome, sender.clone())?;
+                Ok(None)
+            }
+            Work::Steps(_) | Work::Script(_) => run_python(options, host, &shared, &outcome, sender.clone()).map(Some),
+        }
     };
-    let child = match begin() {
+    let mut child = match begin() {
         Ok(child) => child,
         Err(error) => {
             prepared.end();
-            return Err(failed("cannot run the test's script")(error));
+            return Err(failed("cannot run the test")(error));
         }
     };
     let mut screen = Lines::new(&network, host.has_colour, options.run.quiet, out);
@@ -187,7 +179,10 @@ pub fn run_test(options: &TestOptions, host: &Host, interrupts: Receiver<()>, ou
     let mut is_interrupted = false;
     let mut too_long = false;
     loop {
-        match happenings.recv_timeout(deadline.saturating_duration_since(Instant::now())) {
+        let left = deadline.saturating_duration_since(Instant::now());
+        let patience = if lock(&outcome).has_no_limit { FOREVER } else { left };
+        match happenings.recv_timeout(patience) {
+            Ok(Happening::Event(event)) if matches!(event.kind, Kind::Line(_)) && lock(&outcome).is_serial_off => {}
             Ok(Happening::Event(event)) => screen.event(&event),
             Ok(Happening::Line(line)) => screen.text(&line),
             Ok(Happening::Ended) | Err(RecvTimeoutError::Disconnected) => break,
@@ -195,21 +190,22 @@ pub fn run_test(options: &TestOptions, host: &Host, interrupts: Receiver<()>, ou
                 is_interrupted = true;
                 break;
             }
+            Err(RecvTimeoutError::Timeout) if lock(&outcome).has_no_limit => {}
             Err(RecvTimeoutError::Timeout) => {
                 too_long = true;
                 break;
             }
         }
     }
-    {
-        let mut child = child.lock().unwrap_or_else(PoisonError::into_inner);
+    if let Some(child) = &mut child {
         let _ = child.kill();
         let _ = child.wait();
     }
-    let outcome = std::mem::take(&mut *outcome.lock().unwrap_or_else(PoisonError::into_inner));
+    shared.end();
+    let outcome = std::mem::take(&mut *lock(&outcome));
     let mut failure = match outcome.failure {
+        _ if is_interrupted => Some("interrupted".to_owned()),
         Some(failure) => Some(failure),
-        None if is_interrupted => Some("interrupted".to_owned()),
         None if too_long => Some(format!("the test took longer than its limit of {} s (globalTimeout or --timeout)", options.limit.as_secs())),
         None if !outcome.is_done => Some(format!("{}: Python ended before the script did", options.place)),
         None => None,
@@ -217,65 +213,84 @@ pub fn run_test(options: &TestOptions, host: &Host, interrupts: Receiver<()>, ou
     if let Some(text) = &mut failure
         && !is_interrupted
     {
-        for (id, machine) in network.machines() {
-            let view = network.view(id);
-            let Some(guest) = view.guest.filter(|_| matches!(view.phase, Phase::Booting | Phase::Ready)) else { continue };
-            let Ok(client) = guest.client() else { continue };
-            let argv = ["/usr/bin/journalctl", "-b", "--no-pager", "-q", "-n", JOURNAL_LINES];
-            if let Ok(output) = client.run(argv, Some(Duration::from_secs(20))) {
-                text.push_str(&format!("\nlast lines of the journal of {}:", machine.name));
-                String::from_utf8_lossy(&output.stdout).lines().for_each(|line| text.push_str(&format!("\n    {line}")));
+        for machine in shared.machines() {
+            if let Some(journal) = machine.journal(JOURNAL_LINES) {
+                text.push_str(&format!("\nlast lines of the journal of {}:", machine.name()));
+                journal.lines().for_each(|line| text.push_str(&format!("\n    {line}")));
             }
         }
+        screen.text(&format!("test {} failed: {text}", options.name));
+    }
+    let report = TestReport { name: options.name.clone(), took: start.elapsed(), failure, subtests: outcome.subtests, is_interrupted };
+    if options.keeps_artefacts
+        && let Err(error) = keep_artefacts(&shared, &report)
+    {
+        screen.text(&format!("-- cannot keep the consoles and the report: {error}"));
     }
     drop(screen);
     prepared.end();
-    Ok(TestReport { name: options.name.clone(), took: start.elapsed(), failure, subtests: outcome.subtests, is_interrupted })
+    Ok(report)
 }
 
-/// Reports as JUnit XML.
-#[must_use]
-pub fn junit(reports: &[TestReport]) -> String {
-    let failures = reports.iter().filter(|report| report.failure.is_some()).count();
-    let mut text = format!("<?xml version=\"1.0\" encoding=\"UTF-8\"?>\n<testsuites tests=\"{}\" failures=\"{failures}\">\n", reports.len());
-    for report in reports {
-        let mut cases = report.subtests.clone();
-        cases.push(Subtest { name: report.name.clone(), took: report.took, failure: report.failure.clone() });
-        let failed = cases.iter().filter(|case| case.failure.is_some()).count();
-        let suite = escape(&report.name);
-        text.push_str(&format!("  <testsuite name=\"{suite}\" tests=\"{}\" failures=\"{failed}\" time=\"{:.3}\">\n", cases.len(), report.took.as_secs_f64()));
-        for case in cases {
-            let head = format!("    <testcase classname=\"{suite}\" name=\"{}\" time=\"{:.3}\"", escape(&case.name), case.took.as_secs_f64());
-            match case.failure {
-                None => text.push_str(&format!("{head}/>\n")),
-                Some(failure) => {
-                    let first = escape(failure.lines().next().unwrap_or_default());
-                    text.push_str(&format!("{head}><failure message=\"{first}\">{}</failure></testcase>\n", escape(&failure)));
-                }
+/// Writes the machines' consoles and the report into the output folder.
+fn keep_artefacts(shared: &Arc<Shared>, report: &TestReport) -> std::io::Result<()> {
+    for machine in shared.machines() {
+        let log = shared.network.settings().machine_dir(machine.id()).join("console.log");
+        if log.exists() {
+            std::fs::copy(log, shared.out_dir.join(format!("{}.console.log", machine.name())))?;
+        }
+    }
+    std::fs::write(shared.out_dir.join("report.txt"), report.text())
+}
+
+/// Starts a thread that runs steps.
+fn run_steps(steps: Vec<Step>, shared: &Arc<Shared>, outcome: &Arc<Mutex<Outcome>>, sender: Sender<Happening>) -> std::io::Result<()> {
+    let (shared, outcome) = (Arc::clone(shared), Arc::clone(outcome));
+    std::thread::Builder::new().name("steps".into()).spawn(move || {
+        let lines = Mutex::new(sender);
+        let say = |line: &str| {
+            // Nobody listens once the test has ended.
+            let _ = lines.lock().unwrap_or_else(PoisonError::into_inner).send(Happening::Line(line.to_owned()));
+        };
+        let runner = Runner { shared, say: &say, subtests: Mutex::default() };
+        let result = runner.run_all(&steps);
+        let mut outcome = lock(&outcome);
+        outcome.failure = result.err();
+        outcome.is_done = true;
+        outcome.subtests = runner.subtests.into_inner().unwrap_or_else(PoisonError::into_inner);
+        drop(outcome);
+        let _ = lines.into_inner().unwrap_or_else(PoisonError::into_inner).send(Happening::Ended);
+    })?;
+    Ok(())
+}
+
+/// Starts Python with the script, or with a prompt.
+fn run_python(options: &TestOptions, host: &Host, shared: &Arc<Shared>, outcome: &Arc<Mutex<Outcome>>, lines: Sender<Happening>) -> std::io::Result<Child> {
+    let python = nbv_qemu::find::in_path("python3", host.path.as_deref()).ok_or_else(|| std::io::Error::other(ScriptError::NoPython.to_string()))?;
+    let program = shared.network.settings().state_dir.join("driver.py");
+    std::fs::write(&program, DRIVER)?;
+    let (ours, theirs) = UnixStream::pair()?;
+    let theirs = OwnedFd::from(theirs);
+    let (reader, writer) = std::io::pipe()?;
+    let mut command = Command::new(&python);
+    command.arg("-u").arg(&program).arg(theirs.as_raw_fd().to_string()).env("PYTHONDONTWRITEBYTECODE", "1");
+    command.stdout(writer.try_clone()?).stderr(writer);
+    if options.interactive {
+        command.stdout(Stdio::inherit()).stderr(Stdio::inherit());
+    } else {
+        command.stdin(Stdio::null());
+    }
+    let child = nbv_qemu::process::spawn_bound(command, vec![theirs])?;
+    bridge::serve(shared, ours, options, host.path.clone(), Arc::clone(outcome))?;
+    std::thread::Builder::new().name("script".into()).spawn(move || {
+        for line in BufReader::new(reader).split(b'\n').map_while(Result::ok) {
+            if lines.send(Happening::Line(String::from_utf8_lossy(&line).into_owned())).is_err() {
+                break;
             }
         }
-        text.push_str("  </testsuite>\n");
-    }
-    text.push_str("</testsuites>\n");
-    text
-}
-
-/// Text within XML; characters that XML cannot have are left out.
-pub(crate) fn escape(text: &str) -> String {
-    let mut escaped = String::with_capacity(text.len());
-    for c in text.chars() {
-        match c {
-            '&' => escaped.push_str("&amp;"),
-            '<' => escaped.push_str("&lt;"),
-            '>' => escaped.push_str("&gt;"),
-            '"' => escaped.push_str("&quot;"),
-            '\n' => escaped.push_str("&#10;"),
-            c if c < ' ' && c != '\t' => {}
-            '\u{fffe}' | '\u{ffff}' => {}
-            c => escaped.push(c),
-        }
-    }
-    escaped
+        let _ = lines.send(Happening::Ended);
+    })?;
+    Ok(child)
 }
 
 #[cfg(test)]
@@ -304,19 +319,5 @@ mod tests {
     #[test]
     fn the_drivers_own_python_is_python() {
         check_script(DRIVER, "driver.py", &host()).unwrap();
-    }
-
-    #[test]
-    fn a_report_is_xml_whatever_a_failure_says() {
-        let report = TestReport {
-            name: "a<b".into(),
-            took: Duration::from_millis(1500),
-            failure: Some("\"x\" & \u{1}y\nz".into()),
-            subtests: vec![Subtest { name: "one".into(), took: Duration::ZERO, failure: None }],
-            is_interrupted: false,
-        };
-        let text = junit(&[report]);
-        assert!(text.contains("message=\"&quot;x&quot; &amp; y\"") && text.contains("time=\"1.500\"") && text.contains("a&lt;b"), "{text}");
-        assert_eq!(text.matches("<testcase").count(), 2);
     }
 }
