@@ -9,7 +9,8 @@ use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 use lexopt::prelude::*;
-use nbv_driver::{Capture, Host, RunOptions, TestOptions, TestReport, check_script, junit, run_test};
+use nbv_driver::{Capture, Host, RunOptions, TestOptions, TestReport, Work, check_script, check_steps, junit, run_test};
+use nbv_plan::NetworkPlan;
 use nbv_realise::{Kind, Subject, Test};
 
 use crate::args::Build;
@@ -114,7 +115,7 @@ pub(crate) fn driver(words: Vec<OsString>) -> Exit {
         }
     } else {
         // A network without a script: started, and waited for, as the original does.
-        Test { name: "network".into(), script: "start_all()\njoin_all()\n".into(), global_timeout: u64::from(u32::MAX), enable_ocr: true }
+        Test { name: "network".into(), script: "start_all()\njoin_all()\n".into(), steps: None, global_timeout: u64::from(u32::MAX), enable_ocr: true }
     };
     run(&flags, &[Built { file: result.clone(), result, test }])
 }
@@ -125,16 +126,27 @@ fn read_test(result: &Path) -> Result<Test, Exit> {
     serde_json::from_str(&text).map_err(|error| fail(&format!("{}: {error}", file.display()), Exit::Build))
 }
 
+/// Names of the machines of a result; a result that cannot be read is told of when it is run.
+fn machine_names(result: &Path) -> Vec<String> {
+    let text = std::fs::read_to_string(result.join("network.json")).unwrap_or_default();
+    NetworkPlan::parse(&text).map_or_else(|_| Vec::new(), |plan| plan.machines.into_iter().map(|machine| machine.name).collect())
+}
+
 fn run(flags: &Flags, tests: &[Built]) -> Exit {
     let host = match Host::from_environment() {
         Ok(host) => host,
         Err(error) => return fail_with(&error, Exit::Machine),
     };
-    let place = |built: &Built| format!("{}: testScript", built.file.display());
-    // No machine boots for a script that Python refuses.
-    for built in tests.iter().filter(|_| !flags.interactive) {
-        if let Err(error) = check_script(&built.test.script, &place(built), &host) {
-            return fail_with(&error, Exit::Input);
+    let place = |built: &Built| format!("{}: {}", built.file.display(), if built.test.steps.is_some() { "testSteps" } else { "testScript" });
+    // No machine boots for what could not be run.
+    for built in tests {
+        let checked = match &built.test.steps {
+            Some(steps) => check_steps(steps, &machine_names(&built.result)).map_err(|error| fail(&error, Exit::Input)),
+            None if flags.interactive => Ok(()),
+            None => check_script(&built.test.script, &place(built), &host).map_err(|error| fail_with(&error, Exit::Input)),
+        };
+        if let Err(exit) = checked {
+            return exit;
         }
     }
     let interrupts = match nbv_driver::interrupts() {
@@ -168,12 +180,13 @@ fn run(flags: &Flags, tests: &[Built]) -> Exit {
             let options = TestOptions {
                 run: RunOptions { result: built.result.clone(), capture, ..flags.run.clone() },
                 name: built.test.name.clone(),
-                script: built.test.script.clone(),
+                work: built.test.steps.clone().map_or_else(|| Work::Script(built.test.script.clone()), Work::Steps),
                 place: place(built),
                 out_dir,
                 limit: flags.timeout.unwrap_or(Duration::from_secs(built.test.global_timeout)),
                 enable_ocr: built.test.enable_ocr,
                 interactive: flags.interactive,
+                keeps_artefacts: flags.out_dir.is_some(),
             };
             let prefix = if is_one { String::new() } else { format!("[{}] ", built.test.name) };
             let report = run_test(&options, &host, interrupts, &mut Lines { prefix, line: Vec::new() }).unwrap_or_else(|error| {

@@ -1,6 +1,6 @@
 //! Steps of a test without a script: `steps` in `result/test.json`.
 //!
-//! The library's nixos/lib/test-steps.nix writes them, checked; docs/test-steps.md says what each does. Times are in seconds.
+//! The library's nixos/lib/testing/steps.nix writes them, checked; docs/test-steps.md says what each does. Times are in seconds.
 
 use serde::{Deserialize, Serialize};
 

@@ -36,13 +36,17 @@ impl Subject {
 }
 
 /// What a test adds to its network: `result/test.json`.
-#[derive(Debug, Clone, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+#[derive(Debug, Clone, PartialEq, serde::Serialize, serde::Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Test {
     /// Its name.
     pub name: String,
-    /// Its script, Python.
+    /// Its script, Python; empty when it has steps.
+    #[serde(default)]
     pub script: String,
+    /// Its steps; none when it has a script.
+    #[serde(default)]
+    pub steps: Option<Vec<nbv_plan::steps::Step>>,
     /// Seconds from the start of the script after which it has failed.
     pub global_timeout: u64,
     /// Whether the script may read text on screens.
@@ -187,7 +191,9 @@ fn evaluate<'h>(ev: &Evaluator<'h>, network: &Path, subject: &Subject, system: &
             let limit = ev.cell(ev.select(whole, "globalTimeout")?);
             let global_timeout = u64::try_from(ev.force_int(limit)?).unwrap_or(0);
             let enable_ocr = ev.force_bool(ev.cell(ev.select(whole, "enableOCR")?))?;
-            Some(Test { name: text("name")?, script: text("testScript")?, global_timeout, enable_ocr })
+            let steps = serde_json::from_str(&text("testSteps")?)
+                .map_err(|error| EvalError::new("eval::plan", format!("the library gave steps that are none: {error}")))?;
+            Some(Test { name: text("name")?, script: text("testScript")?, steps, global_timeout, enable_ocr })
         }
     };
     Ok(Ok(Instantiated { plan, toplevels: drvs, warnings, test }))

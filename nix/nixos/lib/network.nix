@@ -45,7 +45,7 @@ let
     };
 
   # Attributes that are no machines.
-  isMeta = name: name == "meta" || name == "defaults" || name == "_file"
+  isMeta = name: name == "meta" || name == "testSteps" || name == "defaults" || name == "_file"
     || (name == "network" && isAttrs set.network && removeAttrs set.network [ "description" "enableRollback" "nixpkgs" "storage" ] == { });
   names = filter (name: !(isMeta name)) (attrNames set);
   machineNames =

@@ -24,6 +24,13 @@ let
     lib.optional isFile { name = lib.mkOptionDefault (lib.removeSuffix ".nix" (baseNameOf path)); } ++ [ module ]
   );
 
+  # A plain network with steps.
+  plain = import ./testing/network.nix {
+    inherit lib system pkgs;
+    value = read;
+    name = if isFile then lib.removeSuffix ".nix" (baseNameOf path) else "test";
+  };
+
   isTest = v: v._type or null == "nixos-test";
   args = { inherit system lib pkgs; callTest = t: t; };
   # A function that asks for `system`, or for nothing by name, gives a test or a set of tests; others are modules.
@@ -34,7 +41,7 @@ let
   isCalled = f: let formals = lib.functionArgs f; in formals == { } || formals ? system;
 
   # Whether a set of the file is one test's module.
-  isModule = v: builtins.any (name: v ? ${name}) [ "testScript" "nodes" "machine" "imports" "config" "defaults" ];
+  isModule = v: builtins.any (name: v ? ${name}) [ "testScript" "testSteps" "nodes" "machine" "imports" "config" "defaults" ];
   # { "name.of.test" = test; }
   collect = prefix: v:
     if isTest v then { ${lib.concatStringsSep "." prefix} = v; }
@@ -47,6 +54,7 @@ let
     if listed != [ ] then
       # as NixOS runs it
       lib.foldl' (all: name: all // collect [ name ] (tree.named name)) { } listed
+    else if plain != null then { "" = plain; }
     else
       let v = if lib.isFunction read && isCalled read then called read else read; in
       if builtins.isAttrs v && !isTest v && !(lib.isFunction v) && !isModule v then collect [ ] v

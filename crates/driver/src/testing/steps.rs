@@ -1,6 +1,6 @@
 //! Runs the steps of a test that has no script.
 //!
-//! Not here: how steps are written and checked (the library's test-steps.nix), what machines do ([`super::machine`]).
+//! Not here: how steps are written and checked (the library's testing/steps.nix), what machines do ([`super::machine`]).
 
 use std::fmt::Write as _;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -16,7 +16,7 @@ use super::report::Subtest;
 ///
 /// # Errors
 /// The first that is wrong, with its place.
-pub fn check_steps(steps: &[Step], machines: &[&str]) -> Result<(), String> {
+pub fn check_steps(steps: &[Step], machines: &[String]) -> Result<(), String> {
     for step in steps {
         let expect = match &step.does {
             Action::Run(wanted) | Action::Fails(wanted) | Action::Until(wanted) => Some(&wanted.expect),
@@ -32,7 +32,7 @@ pub fn check_steps(steps: &[Step], machines: &[&str]) -> Result<(), String> {
         for pattern in patterns {
             compile(pattern).map_err(|error| located(step, &error.to_string()))?;
         }
-        if let Some(name) = step.on.iter().find(|name| !machines.contains(&name.as_str())) {
+        if let Some(name) = step.on.iter().find(|name| !machines.contains(name)) {
             return Err(located(step, &format!("no machine `{name}` in this network; there are: {}", machines.join(", "))));
         }
         check_steps(step.does.steps(), machines)?;
@@ -47,14 +47,14 @@ fn located(step: &Step, message: &str) -> String {
         Some(Place { file, line, column, text }) => {
             let margin = " ".repeat(line.to_string().len());
             let caret = " ".repeat((*column as usize).saturating_sub(1));
-            format!("{file}:{line}:{column}\n{margin} |\n{line} | {text}\n{margin} | {caret}^ this step failed\n{message}")
+            format!("{file}:{line}:{column}\n{margin} |\n{line} | {text}\n{margin} | {caret}^\n{message}")
         }
     }
 }
 
-/// Whether any step starts machines; if none does, all are started first.
-fn starts_machines(steps: &[Step]) -> bool {
-    steps.iter().any(|step| matches!(step.does, Action::Start) || starts_machines(step.does.steps()))
+/// Whether the first thing done is a start; else all machines are started before it.
+fn begins_with_start(steps: &[Step]) -> bool {
+    steps.first().is_some_and(|step| matches!(step.does, Action::Start) || begins_with_start(step.does.steps()))
 }
 
 /// Runs steps, and says what it does. An error is the report of the failure.
@@ -74,7 +74,7 @@ struct At {
 impl Runner<'_> {
     /// Runs all steps of a test.
     pub(crate) fn run_all(&self, steps: &[Step]) -> Result<(), String> {
-        if !starts_machines(steps) {
+        if !begins_with_start(steps) {
             self.say(&At::default(), "start all machines");
             for machine in self.shared.machines() {
                 machine.start().map_err(|error| error.to_string())?;
@@ -344,10 +344,10 @@ mod tests {
         let wrong = step(&format!(r#"{{ "on": ["a"], {place}, "does": {{ "verb": "console", "pattern": "(" }} }}"#));
         let group = step(r#"{ "does": { "verb": "group", "title": "g", "steps": [] } }"#);
         let within = Step { does: Action::Group { title: "g".into(), steps: vec![wrong] }, ..group };
-        let error = check_steps(&[within], &["a"]).unwrap_err();
-        assert!(error.starts_with("a.nix:12:5\n   |\n12 |     { console") && error.contains("|     ^ this"), "{error}");
+        let error = check_steps(&[within], &["a".to_owned()]).unwrap_err();
+        assert!(error.starts_with("a.nix:12:5\n   |\n12 |     { console") && error.contains("|     ^"), "{error}");
         let unknown = step(r#"{ "on": ["b"], "does": { "verb": "reboot" } }"#);
-        assert!(check_steps(&[unknown], &["a", "c"]).unwrap_err().contains("there are: a, c"));
+        assert!(check_steps(&[unknown], &["a".to_owned(), "c".to_owned()]).unwrap_err().contains("there are: a, c"));
     }
 
     #[test]

@@ -27,6 +27,7 @@ let
       };
       hostPkgs = mkOption { type = types.raw; default = pkgs; description = "The host's package set."; };
       testScript = mkOption { type = types.either types.str (types.functionTo types.str); default = ""; description = "The script (Python): a text, or a function of { nodes, ... }."; };
+      testSteps = mkOption { type = types.nullOr (types.either (types.listOf types.raw) (types.functionTo (types.listOf types.raw))); default = null; description = "What the test does, without a script: a list of steps, or a function of { nodes, ... }."; };
       globalTimeout = mkOption { type = types.int; default = 3600; description = "Seconds after which the test has failed."; };
       skipLint = flag "Whether the script is not checked for style.";
       skipTypeCheck = flag "Whether the script's types are not checked.";
@@ -71,11 +72,22 @@ let
       // lib.mapAttrs (_: m: { imports = [ cfg.nodeDefaults m ]; }) cfg.nodes
       // lib.mapAttrs (_: m: { imports = [ cfg.containerDefaults m ]; }) cfg.containers
       // {
-        # As on NixOS: a machine has a screen unless it says otherwise, and root logs in on it without a password.
-        defaults = [ { virtualisation.graphics = lib.mkOverride 1400 true; users.users.root.initialHashedPassword = lib.mkOverride 1400 ""; } cfg.defaults cfg.extraBaseModules cfg.extraBaseNodeModules ]
+        defaults = [ ./machine.nix cfg.defaults cfg.extraBaseModules cfg.extraBaseNodeModules ]
           ++ lib.optional (cfg.node.pkgs != null) { nixpkgs.pkgs = cfg.node.pkgs; };
       };
   };
+  stepsOf = cfg: network:
+    if cfg.testScript != "" then
+      lib.diagnostics.fail {
+        code = "script-and-steps";
+        message = "the test has both testScript and testSteps";
+        hint = "a script can do all that steps do; keep one of them";
+      }
+    else import ./steps.nix {
+      inherit lib;
+      machines = builtins.attrNames network.toplevels;
+      steps = if lib.isFunction cfg.testSteps then cfg.testSteps { inherit (network) nodes; } else cfg.testSteps;
+    };
   failed = cfg: lib.filter (a: !a.assertion) cfg.assertions;
   resultOf = cfg: network:
     let
@@ -84,6 +96,7 @@ let
         inherit (cfg) name globalTimeout skipLint skipTypeCheck enableOCR extraPythonPackages meta;
         inherit (network) plan toplevels nodes;
         testScript = if lib.isFunction cfg.testScript then cfg.testScript { inherit (network) nodes; } else cfg.testScript;
+        testSteps = builtins.toJSON (if cfg.testSteps == null then null else stepsOf cfg network);
         warnings = cfg.warnings ++ network.warnings;
         config = cfg;
         test = self;
