@@ -35,7 +35,12 @@ pub(crate) fn run(words: Vec<OsString>) -> Exit {
         Ok(interrupts) => interrupts,
         Err(error) => return fail_with(&error, Exit::Machine),
     };
-    match nbv_driver::run(&options, &host, interrupts, nbv_driver::Show::Lines(&mut std::io::stdout())) {
+    // A waited-for command writes to the terminal too.
+    let has_view = !options.plain && !options.quiet && options.wait_ready.is_none() && nbv_view::is_wanted();
+    let mut stdout = std::io::stdout();
+    let mut view = |network: &nbv_driver::Network, controls| nbv_view::open(network, controls, host.has_colour);
+    let show = if has_view { nbv_driver::Show::View(&mut view) } else { nbv_driver::Show::Lines(&mut stdout) };
+    match nbv_driver::run(&options, &host, interrupts, show) {
         Ok(code) => Exit::Passed(code),
         Err(error @ nbv_driver::RunError::NoMachine { .. }) => fail_with(&error, Exit::Usage),
         Err(error) => fail_with(&error, Exit::Machine),

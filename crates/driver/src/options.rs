@@ -23,6 +23,8 @@ pub struct RunOptions {
     pub only: Vec<String>,
     /// `--quiet`: consoles are not shown.
     pub quiet: bool,
+    /// `--plain`: lines, also on a terminal.
+    pub plain: bool,
     /// `--wait-ready`: run this on the host when all are ready, then stop.
     pub wait_ready: Option<Vec<OsString>>,
     /// `--accelerator`.
@@ -66,7 +68,8 @@ Ctrl-C stops them in order; a second Ctrl-C at once.
   --cold                    boot, even where the machines could resume from what an earlier run saved
   --restore NAME            come back from a snapshot (nixos-build-vms snapshot save NAME)
   --only NAME,...           start these machines only
-  --quiet                   do not show the consoles
+  --plain                   lines instead of the full-screen view that a terminal gets
+  --quiet                   lines, without those of the consoles
   --wait-ready COMMAND...   run a command on this host once all machines are ready, then stop the network
                             and exit with the command's status (must be the last option)
   --accelerator auto|kvm|tcg
@@ -109,6 +112,7 @@ impl RunOptions {
                     }
                 }
                 Short('q') | Long("quiet") => options.quiet = true,
+                Long("plain") => options.plain = true,
                 Long("capture") => options.capture = Some(Capture { dir: parser.value().map_err(usage)?.into(), limit: u64::MAX }),
                 Long("accelerator") => {
                     let word = parser.value().map_err(usage)?.to_string_lossy().into_owned();
