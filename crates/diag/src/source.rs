@@ -136,6 +136,16 @@ impl SourceMap {
         source
     }
 
+    /// The files among the sources, in the order in which they were read.
+    pub fn files(&self) -> Vec<PathBuf> {
+        let sources = self.sources.read().unwrap_or_else(|e| e.into_inner());
+        let file = |source: &Arc<Source>| match &source.origin {
+            Origin::File(path) => Some(path.clone()),
+            Origin::String | Origin::Stdin | Origin::Internal(_) => None,
+        };
+        sources.iter().filter_map(file).collect()
+    }
+
     /// The source that a position belongs to.
     pub fn source_of(&self, pos: Pos) -> Option<Arc<Source>> {
         if pos.is_none() {

@@ -2,7 +2,7 @@
 
 use std::cell::{Cell, RefCell};
 use std::collections::HashMap;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock};
 
@@ -121,12 +121,13 @@ pub(crate) struct Shared<'h> {
     pub(crate) settings: Settings,
     contexts: Mutex<ContextTable<'h>>,
     pub(crate) imports: Mutex<HashMap<PathBuf, Ref<'h>, FxBuild>>,
-    pub(crate) resolved: Mutex<HashMap<PathBuf, PathBuf, FxBuild>>,
-    pub(crate) files_read: Mutex<Vec<PathBuf>>,
+    /// Files that paths lead to; none for a path that is a file itself.
+    pub(crate) resolved: Mutex<HashMap<PathBuf, Option<PathBuf>, FxBuild>>,
     pub(crate) globals: OnceLock<Globals<'h>>,
     /// State of the builtins (regular expressions, hashes, derivations).
     pub(crate) builtin_state: crate::builtins::State,
-    pub(crate) waits: Mutex<HashMap<u64, usize, FxBuild>>,
+    /// Threads that wait: for which cell, and whether they work ahead.
+    pub(crate) waits: Mutex<HashMap<u64, (usize, bool), FxBuild>>,
     next_thread: AtomicU64,
     pub(crate) interrupted: AtomicBool,
     pub(crate) pool: crate::parallel::Pool<'h>,
@@ -164,6 +165,8 @@ pub struct Evaluator<'h> {
     pub(crate) max_depth: u32,
     pub(crate) stack_limit: usize,
     pub(crate) thread: u64,
+    /// Offers made so far; see [`crate::parallel`].
+    pub(crate) offers: Cell<u64>,
     /// Works ahead of another thread; see [`crate::parallel`].
     pub(crate) is_helper: Cell<bool>,
     pub(crate) parse_arena: Cell<Option<Arena>>,
@@ -236,7 +239,6 @@ impl<'h> Evaluator<'h> {
             contexts: Mutex::default(),
             imports: Mutex::default(),
             resolved: Mutex::default(),
-            files_read: Mutex::default(),
             globals: OnceLock::new(),
             builtin_state: Default::default(),
             waits: Mutex::default(),
@@ -254,6 +256,7 @@ impl<'h> Evaluator<'h> {
             max_depth,
             stack_limit: stack_limit(),
             thread: 1,
+            offers: Cell::new(0),
             is_helper: Cell::new(false),
             parse_arena: Cell::new(None),
             name_cells: RefCell::default(),
@@ -276,6 +279,7 @@ impl<'h> Evaluator<'h> {
             max_depth: shared.settings.max_call_depth,
             stack_limit: stack_limit(),
             thread: shared.next_thread.fetch_add(1, Ordering::Relaxed),
+            offers: Cell::new(0),
             is_helper: Cell::new(false),
             parse_arena: Cell::new(None),
             name_cells: RefCell::default(),
@@ -306,7 +310,7 @@ impl<'h> Evaluator<'h> {
 
     /// The Nix files read so far, for keys of caches.
     pub fn files_read(&self) -> Vec<PathBuf> {
-        lock(&self.shared.files_read).clone()
+        self.shared.sources.files()
     }
 
     /// The symbol of a name.
@@ -480,10 +484,6 @@ impl<'h> Evaluator<'h> {
             short = short.chars().take(57).chain("…".chars()).collect();
         }
         (!short.is_empty()).then_some(short)
-    }
-
-    pub(crate) fn record_file(&self, path: &Path) {
-        lock(&self.shared.files_read).push(path.to_owned());
     }
 
     #[cold]

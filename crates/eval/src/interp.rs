@@ -16,6 +16,7 @@ use crate::primop::PrimOp;
 use crate::sym;
 use crate::value::{
     Attr, Attrs, EvalResult, Kind, Pap, Ref, Slot, TAG_APP, TAG_ATTR_APP, TAG_INT_APP, TAG_LAMBDA, TAG_MASK, TAG_PENDING, TAG_THUNK, Value, View,
+    pending_by, pending_parts,
 };
 
 mod call;

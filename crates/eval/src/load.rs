@@ -104,7 +104,6 @@ impl<'h> Evaluator<'h> {
             Some(text) => text.to_vec(),
             None => self.world().read_file(path).map_err(|e| self.io_error("cannot read", path, e))?,
         };
-        self.record_file(path);
         let base = path.parent().unwrap_or(Path::new("/"));
         let code = self.load(Origin::File(path.to_owned()), &text, base, extra)?;
         self.run_code(&code)
@@ -133,7 +132,7 @@ impl<'h> Evaluator<'h> {
     pub fn resolve_file(&self, path: &Path) -> EvalResult<PathBuf> {
         let resolved = || self.shared.resolved.lock().unwrap_or_else(|e| e.into_inner());
         if let Some(known) = resolved().get(path) {
-            return Ok(known.clone());
+            return Ok(known.clone().unwrap_or_else(|| path.to_owned()));
         }
         if crate::builtins::core_file(path).is_some() {
             return Ok(path.to_owned());
@@ -159,7 +158,7 @@ impl<'h> Evaluator<'h> {
                 }
             }
         }
-        resolved().insert(path.to_owned(), at.clone());
+        resolved().insert(path.to_owned(), (at != path).then(|| at.clone()));
         Ok(at)
     }
 

@@ -7,6 +7,9 @@
 //! fails before, is offered to them where it is known: elements of lists that become one string (so the inputs of
 //! derivations), what is forced deeply, derivations that are looked for. A helper that would say something (`trace`, warnings)
 //! gives its work up instead, so that messages keep their order.
+//!
+//! A thread that waits for another's cell helps it: it takes what the other offered since it began with the cell. All that
+//! is then on its stack depends on what it works on, so that waiting for each other still means a cycle.
 
 use std::collections::VecDeque;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
@@ -15,7 +18,7 @@ use std::sync::{Condvar, Mutex, MutexGuard};
 use crate::error::EvalError;
 use crate::evaluator::{BIG_STACK, Evaluator};
 use crate::sym;
-use crate::value::{EvalResult, Ref, TAG_DONE, TAG_LAMBDA, TAG_PENDING};
+use crate::value::{EvalResult, Ref, TAG_DONE, TAG_LAMBDA, TAG_PENDING, pending_parts};
 use crate::world::MessageKind;
 
 /// What is done with an offered cell.
@@ -29,6 +32,14 @@ pub(crate) enum Wanted {
     Deep,
 }
 
+/// A cell to work on, whose offer it is, and its number among that thread's offers.
+struct Offer<'h> {
+    cell: Ref<'h>,
+    wanted: Wanted,
+    thread: u64,
+    number: u64,
+}
+
 /// Offers that wait for a helper.
 #[derive(Default)]
 pub(crate) struct Pool<'h> {
@@ -36,7 +47,7 @@ pub(crate) struct Pool<'h> {
     helpers: AtomicUsize,
     /// The evaluation is over: helpers give up what they do.
     is_closed: AtomicBool,
-    offers: Mutex<VecDeque<(Ref<'h>, Wanted)>>,
+    offers: Mutex<VecDeque<Offer<'h>>>,
     wake: Condvar,
 }
 
@@ -46,7 +57,7 @@ const MAX_OFFERS: usize = 4096;
 const MAX_OFFERED: usize = 256;
 
 impl<'h> Pool<'h> {
-    fn offers(&self) -> MutexGuard<'_, VecDeque<(Ref<'h>, Wanted)>> {
+    fn offers(&self) -> MutexGuard<'_, VecDeque<Offer<'h>>> {
         self.offers.lock().unwrap_or_else(|e| e.into_inner())
     }
 
@@ -60,13 +71,25 @@ impl<'h> Pool<'h> {
             if self.is_closed() {
                 return None;
             }
-            while let Some((cell, wanted)) = offers.pop_front() {
+            while let Some(Offer { cell, wanted, .. }) = offers.pop_front() {
                 // What somebody has begun in the meantime would only be waited for.
                 if is_work(cell, wanted) {
                     return Some((cell, wanted));
                 }
             }
             offers = self.wake.wait(offers).unwrap_or_else(|e| e.into_inner());
+        }
+    }
+
+    /// An offer that a thread made after its offer `number`.
+    fn take_from(&self, thread: u64, number: u64) -> Option<(Ref<'h>, Wanted)> {
+        let mut offers = self.offers();
+        loop {
+            let at = offers.iter().position(|o| o.thread == thread && o.number > number)?;
+            let Offer { cell, wanted, .. } = offers.remove(at)?;
+            if is_work(cell, wanted) {
+                return Some((cell, wanted));
+            }
         }
     }
 
@@ -150,10 +173,13 @@ impl<'h> Evaluator<'h> {
     #[cold]
     fn offer_slow(&self, cells: &mut dyn Iterator<Item = Ref<'h>>, wanted: Wanted) {
         // The caller begins with the first one itself.
-        let new: Vec<_> = cells.filter(|cell| is_work(cell, wanted)).skip(1).map(|cell| (cell, wanted)).collect();
+        let number = self.offers.get() + 1;
+        let offer = |cell| Offer { cell, wanted, thread: self.thread, number };
+        let new: Vec<_> = cells.filter(|cell| is_work(cell, wanted)).skip(1).map(offer).collect();
         if new.is_empty() {
             return;
         }
+        self.offers.set(number);
         let mut offers = self.shared.pool.offers();
         if offers.len() < MAX_OFFERS {
             offers.extend(new);
@@ -172,16 +198,45 @@ impl<'h> Evaluator<'h> {
 
     #[cold]
     fn meanwhile_slow(&self, cell: Ref<'h>, after: &[Ref<'h>], wanted: Wanted) {
-        let (was_helper, depth) = (self.is_helper.replace(true), self.depth.get());
         for next in after.iter().filter(|next| is_work(next, wanted)) {
             if !is_pending(cell, wanted) {
                 break;
             }
-            // A failure is met again when it is this cell's turn.
-            let _ = self.work_on(next, wanted);
-            self.depth.set(depth);
+            self.work_aside(next, wanted);
         }
+    }
+
+    /// Works ahead in the middle of something else. A failure is met again when it is this cell's turn.
+    fn work_aside(&self, cell: Ref<'h>, wanted: Wanted) {
+        let (was_helper, depth) = (self.is_helper.replace(true), self.depth.get());
+        let _ = self.work_on(cell, wanted);
+        self.depth.set(depth);
         self.is_helper.set(was_helper);
+    }
+
+    /// Helps the thread that evaluates a cell, whose first word is given. Whether there was something to do.
+    pub(crate) fn help_owner(&self, pending: u64) -> bool {
+        if self.shared.pool.helpers.load(Ordering::Relaxed) == 0 {
+            return false;
+        }
+        let (thread, number) = pending_parts(pending);
+        let Some((cell, wanted)) = self.shared.pool.take_from(thread, number) else { return false };
+        self.work_aside(cell, wanted);
+        true
+    }
+
+    /// Runs `f` on cells in order, while helpers work ahead on the later ones: each is forced, and of a derivation also its `outPath`.
+    ///
+    /// # Errors
+    /// The first failure of `f`.
+    pub fn in_order<T>(&self, cells: &[Ref<'h>], mut f: impl FnMut(usize, Ref<'h>) -> EvalResult<T>) -> EvalResult<Vec<T>> {
+        self.offer(cells.iter().copied(), Wanted::Text);
+        let mut results = Vec::with_capacity(cells.len());
+        for (i, cell) in cells.iter().enumerate() {
+            self.meanwhile(cell, &cells[i + 1..], Wanted::Text);
+            results.push(f(i, cell)?);
+        }
+        Ok(results)
     }
 
     /// Says something to the user. A helper cannot: it fails, and leaves that to the thread that needs the value.

@@ -8,7 +8,7 @@
 //! | 1 thunk | environment | code |
 //! | 2 lambda | environment | lambda node |
 //! | 3 application | function cell | argument cell |
-//! | 4 pending | thread id | 0 |
+//! | 4 pending | thread id, above it the number of offers that it had made | what was there |
 //! | 5 application to an attribute | function cell, upper half of the name's symbol above it | cell of the attribute, lower half above it |
 //! | 6 application to an integer | function cell | integer |
 //!
@@ -60,6 +60,20 @@ const K_LIST: u64 = 7 << 3;
 const K_ATTRS: u64 = 8 << 3;
 const K_PRIMOP: u64 = 9 << 3;
 const K_PAP: u64 = 10 << 3;
+
+const THREAD_BITS: u32 = 21;
+
+/// The first word of a cell that a thread evaluates, which had made so many offers (see [`crate::parallel`]).
+#[inline(always)]
+pub(crate) fn pending_by(thread: u64, offers: u64) -> u64 {
+    offers << (3 + THREAD_BITS) | thread << 3 | TAG_PENDING
+}
+
+/// Thread and offers of a pending cell's first word.
+#[inline(always)]
+pub(crate) fn pending_parts(w0: u64) -> (u64, u64) {
+    (w0 >> 3 & ((1 << THREAD_BITS) - 1), w0 >> (3 + THREAD_BITS))
+}
 
 /// Two words; see the module. A `Value` that [`crate::Evaluator::force`] returned is finished.
 #[repr(C)]
@@ -429,10 +443,9 @@ impl<'h> Slot<'h> {
         v.is_finished().then_some(v)
     }
 
-    /// Takes the cell for evaluation: pending by `thread`. Gives the second word of what was there.
+    /// Takes the cell for evaluation; `pending` is a word of [`pending_by`]. Gives the second word of what was there.
     #[inline(always)]
-    pub(crate) fn begin(&self, seen: u64, thread: u64) -> Option<u64> {
-        let pending = thread << 3 | TAG_PENDING;
+    pub(crate) fn begin(&self, seen: u64, pending: u64) -> Option<u64> {
         self.w0.compare_exchange(seen, pending, Ordering::Acquire, Ordering::Relaxed).ok()?;
         Some(self.w1.load(Ordering::Relaxed))
     }
@@ -445,14 +458,15 @@ impl<'h> Slot<'h> {
     }
 }
 
-/// Header of a string; the bytes follow.
-#[repr(C)]
+/// Header of a string; the bytes follow. A context, if it has one, is in the word before.
+#[repr(C, align(8))]
 pub(crate) struct StrHeader {
     len: u32,
-    /// Symbol id + 1 of this text, once somebody asked for it.
+    /// Symbol id + 1 of this text, once somebody asked for it; the highest bit says that there is a context.
     symbol: AtomicU32,
-    context: *const (),
 }
+
+const HAS_CONTEXT: u32 = 1 << 31;
 
 /// A string in the heap: bytes (not necessarily UTF-8) and context.
 #[derive(Clone, Copy)]
@@ -468,12 +482,18 @@ impl<'h> Str<'h> {
     pub fn concat(arena: &'h Arena, parts: &[&[u8]], context: Context<'h>) -> Str<'h> {
         let len: usize = parts.iter().map(|p| p.len()).sum();
         assert!(len < u32::MAX as usize, "strings are shorter than 4 GiB");
-        let p = arena.alloc_raw(size_of::<StrHeader>() + len);
-        let header = p.cast::<StrHeader>();
-        // SAFETY: the allocation has room for the header and `len` bytes and belongs to nobody else.
+        let before = if context.is_empty() { 0 } else { size_of::<usize>() };
+        let p = arena.alloc_raw(before + size_of::<StrHeader>() + len);
+        // SAFETY: the allocation has room for the context's word if there is one, the header and `len` bytes, and
+        // belongs to nobody else.
         unsafe {
-            header.write(StrHeader { len: len as u32, symbol: AtomicU32::new(0), context: context.as_ptr() });
-            let mut to = p.as_ptr().add(size_of::<StrHeader>());
+            if before > 0 {
+                p.cast::<*const ()>().write(context.as_ptr());
+            }
+            let header = p.add(before).cast::<StrHeader>();
+            let flag = if before > 0 { HAS_CONTEXT } else { 0 };
+            header.write(StrHeader { len: len as u32, symbol: AtomicU32::new(flag) });
+            let mut to = header.add(1).cast::<u8>().as_ptr();
             for part in parts {
                 std::ptr::copy_nonoverlapping(part.as_ptr(), to, part.len());
                 to = to.add(part.len());
@@ -491,8 +511,13 @@ impl<'h> Str<'h> {
 
     #[inline(always)]
     pub fn context(self) -> Context<'h> {
-        // SAFETY: the pointer came from `Context::as_ptr` with the same heap lifetime.
-        unsafe { Context::from_ptr(self.0.context) }
+        if self.0.symbol.load(Ordering::Relaxed) & HAS_CONTEXT == 0 {
+            return Context::empty();
+        }
+        let word = std::ptr::from_ref(self.0).cast::<*const ()>().wrapping_sub(1);
+        // SAFETY: the flag says that `concat` wrote the word before the header, with a pointer from
+        // `Context::as_ptr` of the same heap lifetime.
+        unsafe { Context::from_ptr(*word) }
     }
 
     /// The text for messages.
@@ -503,10 +528,10 @@ impl<'h> Str<'h> {
     /// The symbol of this text; remembered in the string.
     #[inline]
     pub fn symbol(self, symbols: &Symbols) -> Symbol {
-        match self.0.symbol.load(Ordering::Relaxed) {
+        match self.0.symbol.load(Ordering::Relaxed) & !HAS_CONTEXT {
             0 => {
                 let symbol = symbols.intern(self.bytes());
-                self.0.symbol.store(symbol.0 + 1, Ordering::Relaxed);
+                self.set_symbol(symbol);
                 symbol
             }
             id => Symbol(id - 1),
@@ -514,7 +539,8 @@ impl<'h> Str<'h> {
     }
 
     pub(crate) fn set_symbol(self, symbol: Symbol) {
-        self.0.symbol.store(symbol.0 + 1, Ordering::Relaxed);
+        let flag = self.0.symbol.load(Ordering::Relaxed) & HAS_CONTEXT;
+        self.0.symbol.store(symbol.0 + 1 | flag, Ordering::Relaxed);
     }
 }
 

@@ -11,8 +11,8 @@ use nbv_store::Progress;
 use std::collections::BTreeMap;
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 /// What a file describes.
@@ -106,7 +106,7 @@ pub fn instantiate(world: &Arc<HostWorld>, request: Request<'_>, progress: &dyn 
                     std::thread::park_timeout(Duration::from_millis(50));
                 }
             });
-            let result = evaluate(&ev, network, &subject, system, threads);
+            let result = ev.with_helpers(threads.saturating_sub(1), || evaluate(&ev, network, &subject, system));
             done.store(true, Ordering::Release);
             watch.thread().unpark();
             result
@@ -130,7 +130,7 @@ pub fn instantiate(world: &Arc<HostWorld>, request: Request<'_>, progress: &dyn 
 }
 
 /// What the file gives, or the names of its tests when there are several.
-fn evaluate<'h>(ev: &Evaluator<'h>, network: &Path, subject: &Subject, system: &str, threads: usize) -> Result<Result<Instantiated, Vec<String>>, EvalError> {
+fn evaluate<'h>(ev: &Evaluator<'h>, network: &Path, subject: &Subject, system: &str) -> Result<Result<Instantiated, Vec<String>>, EvalError> {
     let (entry, file_name, system_name) = subject.entry();
     let entry = ev.eval_expr(entry, Path::new("/"))?;
     let mut arguments = vec![ev.attr(file_name, ev.path(network.as_os_str().as_bytes())), ev.attr(system_name, ev.str(system))];
@@ -151,31 +151,12 @@ fn evaluate<'h>(ev: &Evaluator<'h>, network: &Path, subject: &Subject, system: &
     let toplevels = ev.cell(ev.select(whole, "toplevels")?);
     let toplevels = ev.force_attrs(toplevels)?;
     let machines: Vec<_> = toplevels.by_name(ev.symbols()).into_iter().map(|attr| (ev.display(attr.name).into_owned(), attr.value)).collect();
-    let next = AtomicUsize::new(0);
-    let found: Mutex<BTreeMap<usize, Result<String, EvalError>>> = Mutex::default();
-    let work = |ev: &Evaluator<'h>| {
-        while let Some((index, (_, toplevel))) = Some(next.fetch_add(1, Ordering::Relaxed)).and_then(|i| Some((i, machines.get(i)?))) {
-            let drv = ev
-                .force_attrs(toplevel)
-                .and_then(|attrs| ev.select(attrs, "drvPath"))
-                .and_then(|path| ev.force_string(ev.cell(path)))
-                .map(|path| String::from_utf8_lossy(path.bytes()).into_owned());
-            found.lock().unwrap_or_else(|e| e.into_inner()).insert(index, drv);
-        }
-    };
-    let handle = ev.fork_handle();
-    std::thread::scope(|scope| {
-        for _ in 1..threads.min(machines.len()) {
-            let thread = std::thread::Builder::new().name("evaluator".into()).stack_size(STACK);
-            // Without the thread it takes longer, that is all.
-            let _ = thread.spawn_scoped(scope, || work(&Evaluator::fork(&handle)));
-        }
-        work(ev);
-    });
-    let mut drvs = BTreeMap::new();
-    for (index, drv) in found.into_inner().unwrap_or_else(|e| e.into_inner()) {
-        drvs.insert(machines[index].0.clone(), drv?);
-    }
+    let cells: Vec<_> = machines.iter().map(|machine| machine.1).collect();
+    let paths = ev.in_order(&cells, |_, toplevel| {
+        let path = ev.cell(ev.select(ev.force_attrs(toplevel)?, "drvPath")?);
+        Ok(String::from_utf8_lossy(ev.force_string(path)?.bytes()).into_owned())
+    })?;
+    let drvs: BTreeMap<String, String> = machines.into_iter().map(|machine| machine.0).zip(paths).collect();
     let plan = ev.cell(ev.select(whole, "plan")?);
     let plan = ev.force_string(plan)?;
     check_context(plan.context(), &drvs)?;
@@ -198,9 +179,6 @@ fn evaluate<'h>(ev: &Evaluator<'h>, network: &Path, subject: &Subject, system: &
     };
     Ok(Ok(Instantiated { plan, toplevels: drvs, warnings, test }))
 }
-
-/// Address space for each further thread's stack.
-const STACK: usize = 512 << 20;
 
 /// What the plan names must be built with it: toplevels only.
 fn check_context(context: Context<'_>, drvs: &BTreeMap<String, String>) -> Result<(), EvalError> {

@@ -17,7 +17,7 @@ impl<'h> Evaluator<'h> {
             let w0 = seen.w0.get();
             match w0 & TAG_MASK {
                 TAG_THUNK => {
-                    let Some(w1) = r.begin(w0, self.thread) else { continue };
+                    let Some(w1) = r.begin(w0, pending_by(self.thread, self.offers.get())) else { continue };
                     // SAFETY: we own the cell; as a thunk its words are a frame and a node of this heap.
                     let node: N<'h> = unsafe { &*(w1 as *const _) };
                     let env = (w0 & !TAG_MASK) as EnvPtr<'h>;
@@ -33,7 +33,7 @@ impl<'h> Evaluator<'h> {
                     };
                 }
                 TAG_APP | TAG_ATTR_APP | TAG_INT_APP => {
-                    let Some(w1) = r.begin(w0, self.thread) else { continue };
+                    let Some(w1) = r.begin(w0, pending_by(self.thread, self.offers.get())) else { continue };
                     return match self.check_stack().and_then(|()| self.apply(w0, w1)) {
                         Ok(v) => {
                             r.finish(v);
@@ -46,7 +46,7 @@ impl<'h> Evaluator<'h> {
                     };
                 }
                 TAG_PENDING => {
-                    if w0 >> 3 == self.thread {
+                    if pending_parts(w0).0 == self.thread {
                         return Err(self.infinite_recursion(r));
                     }
                     self.wait_for(r, w0)?;
@@ -96,50 +96,58 @@ impl<'h> Evaluator<'h> {
         }
     }
 
-    /// Waits until another thread is done with a cell.
+    /// Waits until another thread is done with a cell. Until then, works on what that thread offered since it began with the cell.
     #[cold]
     pub(super) fn wait_for(&self, r: Ref<'h>, mut pending: u64) -> EvalResult<()> {
-        let waits = || self.shared.waits.lock().unwrap_or_else(|e| e.into_inner());
         for round in 0u32.. {
             if round < 100 {
                 std::thread::yield_now();
-            } else {
+            } else if !self.help_owner(pending) {
                 std::thread::sleep(std::time::Duration::from_micros(50));
             }
             let now = r.load().w0.get();
-            if now & TAG_MASK != TAG_PENDING || now != pending {
-                pending = now;
-                if now & TAG_MASK != TAG_PENDING {
-                    break;
-                }
+            if now & TAG_MASK != TAG_PENDING {
+                break;
             }
+            pending = now;
             if round % 64 == 63 {
                 self.check_interrupt()?;
-                // Two threads may wait for each other: follow who waits for whom.
-                let mut table = waits();
-                table.insert(self.thread, std::ptr::from_ref(r) as usize);
-                let mut owner = pending >> 3;
-                let mut steps = 0;
-                let is_cycle = loop {
-                    if owner == self.thread {
-                        break true;
-                    }
-                    steps += 1;
-                    let Some(&cell) = table.get(&owner).filter(|_| steps < 256) else { break false };
-                    // SAFETY: cells live as long as the heap, and only cells of this heap are in the table.
-                    let next = unsafe { &*(cell as *const Slot<'h>) }.load().w0.get();
-                    if next & TAG_MASK != TAG_PENDING {
-                        break false;
-                    }
-                    owner = next >> 3;
-                };
-                if is_cycle {
-                    table.remove(&self.thread);
+                if self.waits_in_cycle(r, pending) {
+                    self.waits().remove(&self.thread);
                     return Err(self.infinite_recursion(r));
                 }
             }
         }
-        waits().remove(&self.thread);
+        self.waits().remove(&self.thread);
         Ok(())
+    }
+
+    fn waits(&self) -> std::sync::MutexGuard<'_, std::collections::HashMap<u64, (usize, bool), nbv_syntax::FxBuild>> {
+        self.shared.waits.lock().unwrap_or_else(|e| e.into_inner())
+    }
+
+    /// Whether this thread is to fail, because it waits for others that wait for it.
+    ///
+    /// What a thread works ahead on may turn out not to be needed, so a cycle through it proves nothing: it is the thread that works
+    /// ahead that fails, which frees its cells for the others.
+    fn waits_in_cycle(&self, r: Ref<'h>, pending: u64) -> bool {
+        let mut table = self.waits();
+        table.insert(self.thread, (std::ptr::from_ref(r) as usize, self.is_helper.get()));
+        let mut owner = pending_parts(pending).0;
+        let mut has_helper = false;
+        for _ in 0..256 {
+            if owner == self.thread {
+                return self.is_helper.get() || !has_helper;
+            }
+            let Some(&(cell, is_helper)) = table.get(&owner) else { return false };
+            has_helper |= is_helper;
+            // SAFETY: cells live as long as the heap, and only cells of this heap are in the table.
+            let next = unsafe { &*(cell as *const Slot<'h>) }.load().w0.get();
+            if next & TAG_MASK != TAG_PENDING {
+                return false;
+            }
+            owner = pending_parts(next).0;
+        }
+        false
     }
 }
