@@ -19,6 +19,7 @@ use super::error::TestError;
 use super::machine::{Command, CommandOutput, MONITOR, Shared, USUAL, Wait};
 use super::steps::Runner;
 use super::{Outcome, Subtest, TestOptions, Work};
+use crate::host::Host;
 use crate::link;
 use crate::network::Reboots;
 use crate::screen;
@@ -82,6 +83,8 @@ struct Bridge {
     has_ocr: bool,
     /// Where programs of the host are.
     path: Option<OsString>,
+    /// This program.
+    program: String,
     outcome: Arc<Mutex<Outcome>>,
     /// Captures that the script started.
     captures: Mutex<Vec<nbv_switch::CaptureId>>,
@@ -91,14 +94,15 @@ struct Bridge {
 type Answer = (Value, Vec<Vec<u8>>);
 
 /// Answers what comes over the socket until its other end closes.
-pub(super) fn serve(shared: &Arc<Shared>, stream: UnixStream, options: &TestOptions, path: Option<OsString>, outcome: Arc<Mutex<Outcome>>) -> std::io::Result<()> {
+pub(super) fn serve(shared: &Arc<Shared>, stream: UnixStream, options: &TestOptions, host: &Host, outcome: Arc<Mutex<Outcome>>) -> std::io::Result<()> {
     let bridge = Arc::new(Bridge {
         shared: Arc::clone(shared),
         work: options.work.clone(),
         place: options.place.clone(),
         is_interactive: options.interactive,
         has_ocr: options.enable_ocr,
-        path,
+        path: host.path.clone(),
+        program: host.exe.display().to_string(),
         outcome,
         captures: Mutex::default(),
     });
@@ -151,7 +155,7 @@ impl Bridge {
                     Work::Steps(_) => Value::Null,
                 };
                 value(json!({ "machines": names, "segments": segments, "script": script, "outDir": self.shared.out_dir.display().to_string(),
-                              "stateDir": state_dir, "interactive": self.is_interactive }))
+                              "stateDir": state_dir, "interactive": self.is_interactive, "program": self.program, "keep": network.settings().keep_vm_state }))
             }
             What::View => {
                 let view = network.view(machine()?.id());

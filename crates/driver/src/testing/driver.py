@@ -110,7 +110,7 @@ def retry(fn, timeout_seconds=None, timeout=DEFAULT_TIMEOUT, *, pause=1):
         raise RequestedAssertionFailed("action timed out")
 
 
-class BaseMachine(ScreenMethods):
+class BaseMachine(ScreenMethods, PowerMethods):
     """One machine."""
 
     def __init__(self, name, out_dir, state_dir):
@@ -118,7 +118,10 @@ class BaseMachine(ScreenMethods):
         self.state_dir = pathlib.Path(state_dir) / name
         self.shared_dir = pathlib.Path(state_dir) / "shared"
         self.logger = log
-        self._console_seen = 0
+        self.tmp_dir = pathlib.Path(state_dir)
+        self.keep_machine_state = setup["keep"]
+        self.callbacks = []
+        self._console_seen, self._qmp = 0, None
 
     def __repr__(self):
         return f"<machine {self.name}>"
@@ -139,6 +142,11 @@ class BaseMachine(ScreenMethods):
     @property
     def pid(self):
         return self._ask("view")["pid"]
+
+    @property
+    def process(self):
+        """The process of a machine that runs, as far as scripts look at it; else None."""
+        return types.SimpleNamespace(pid=pid, poll=lambda: None if self.pid == pid else 0) if (pid := self.pid) else None
 
     def is_up(self):
         view = self._ask("view")
@@ -181,6 +189,8 @@ class BaseMachine(ScreenMethods):
             try:
                 for condition in list(conditions):
                     condition.maybe_raise()
+                for callback in list(self.callbacks):
+                    callback()
             finally:
                 guard.busy = False
 
@@ -315,25 +325,7 @@ class BaseMachine(ScreenMethods):
 
     copy_from_vm = copy_from_machine
 
-    # console
-
-    def get_console_log(self):
-        return self._ask("console")
-
-    full_console_log = property(get_console_log)
-
-    def wait_for_console_text(self, regex, timeout=None):
-        pattern = re.compile(regex)
-        with self.nested(f"waiting for {regex} to appear on the console"):
-            retry(lambda last: pattern.search(self.get_console_log()) is not None, timeout=seconds(timeout))
-
-    def send_console(self, chars):
-        self._ask("send-console", text=chars)
-
-    # monitor and cables
-
-    def send_monitor_command(self, command):
-        return self._ask("monitor", command=command)
+    # cables
 
     def link(self, interface=None, **changes):
         """Faults of the machine's links (all, or one interface): delay=, jitter= (seconds, or "50ms"), loss=, duplicate=, reorder=,
@@ -372,7 +364,7 @@ class BaseMachine(ScreenMethods):
         pass
 
     def ssh_backdoor_command(self, *_):
-        return f"nixos-build-vms ssh --state-dir {self.state_dir.parent} {self.name}"
+        return f"{setup['program']} ssh --state-dir {self.state_dir.parent} {self.name}"
 
 
 QemuMachine = BaseMachine

@@ -281,7 +281,7 @@ fn run_python(options: &TestOptions, host: &Host, shared: &Arc<Shared>, outcome:
         command.stdin(Stdio::null());
     }
     let child = nbv_qemu::process::spawn_bound(command, vec![theirs])?;
-    bridge::serve(shared, ours, options, host.path.clone(), Arc::clone(outcome))?;
+    bridge::serve(shared, ours, options, host, Arc::clone(outcome))?;
     std::thread::Builder::new().name("script".into()).spawn(move || {
         for line in BufReader::new(reader).split(b'\n').map_while(Result::ok) {
             if lines.send(Happening::Line(String::from_utf8_lossy(&line).into_owned())).is_err() {

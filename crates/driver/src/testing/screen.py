@@ -20,7 +20,6 @@ class ScreenMethods:
     # text consoles
 
     def get_tty_text(self, tty):
-        # before the first login there is no size, and no screen before its driver is there
         return self.execute(f"fold -w$(stty -F /dev/tty{tty} size | awk '{{print $2}}') /dev/vcs{tty}")[1]
 
     def wait_until_tty_matches(self, tty, regexp, timeout=900):
@@ -120,3 +119,134 @@ class ScreenMethods:
 
         with self.nested(f"waiting for a window {regexp}"):
             retry(check, timeout=timeout)
+
+
+class QmpClient:
+    """QEMU's monitor for programs."""
+
+    def __init__(self, machine):
+        self.machine = machine
+        self.next, self.start = 0, None
+
+    def send(self, cmd, args=None):
+        return {"return": self.machine._ask("qmp", command=cmd, arguments=args or None)}
+
+    def event(self, timeout):
+        """The next event that was not asked for yet; None when none came in time. Each start has its own."""
+        starts = self.machine._ask("view")["starts"]
+        if self.start != starts:
+            self.next, self.start = 0, starts
+        answer = self.machine._ask("qmp-event", after=self.next, timeout=timeout)
+        if answer is not None:
+            self.next = answer["next"]
+            return answer["event"]
+
+
+class PowerMethods:
+    """The part of a machine that has to do with QEMU itself: its monitor, power, serial console."""
+
+    def send_monitor_command(self, command):
+        return self._ask("monitor", command=command)
+
+    def wait_for_monitor_prompt(self):
+        return self.send_monitor_command("info status") and ""
+
+    @property
+    def qmp_client(self):
+        if self._qmp is None:
+            self._qmp = QmpClient(self)
+        return self._qmp
+
+    def wait_for_qmp_event(self, event_filter, timeout=600):
+        end = time.monotonic() + seconds(timeout)
+        while (event := self.qmp_client.event(max(0, end - time.monotonic()))) is not None:
+            if event_filter(event):
+                return event
+        raise RequestedAssertionFailed(f"{self.name}: QEMU did not report the event that was waited for, in {seconds(timeout):g} s or before it ended")
+
+    def power_button(self):
+        """Presses the power button; what the machine does then is its login manager's or acpid's matter."""
+        self.send_monitor_command("system_powerdown")
+
+    def suspend(self, timeout=120):
+        """Suspends the machine to memory, and waits until it sleeps."""
+        self.qmp_client.next = self._ask("qmp-event", after=None, timeout=0)["next"]
+        self.qmp_client.start = self._ask("view")["starts"]
+        with self.nested("suspending"):
+            self.execute("sync; (sleep 0.2; echo mem > /sys/power/state) > /dev/null 2>&1 &")
+            self.wait_for_qmp_event(lambda event: event["event"] == "SUSPEND", timeout)
+
+    def resume(self):
+        """Wakes a machine that sleeps."""
+        with self.nested("waking"):
+            self._ask("qmp", command="system_wakeup", arguments=None)
+            self.execute("true")
+
+    # serial console
+
+    def get_console_log(self):
+        return self._ask("console")
+
+    full_console_log = property(get_console_log)
+
+    def wait_for_console_text(self, regex, timeout=None):
+        """Waits for a text among what the machine wrote and no earlier call has found."""
+        pattern = re.compile(regex)
+
+        def check(last):
+            log = self.get_console_log()
+            found = pattern.search(log, self._console_seen)
+            if found:
+                self._console_seen = len(log) if (end := log.find("\n", found.end())) < 0 else end + 1
+            elif last:
+                raise RequestedAssertionFailed(f"the console of {self.name} does not show /{regex}/; its last lines are:\n" + "\n".join(log.splitlines()[-20:]))
+            return found is not None
+
+        with self.nested(f"waiting for {regex} to appear on the console"):
+            retry(check, timeout=1e9 if timeout is None else timeout)
+
+    def send_console(self, chars):
+        self._ask("send-console", text=chars)
+
+    def console_interact(self):
+        """Joins the terminal to the serial console: Ctrl-D returns, Ctrl-C ends the machine."""
+        log.log("Ctrl-D returns to the prompt, Ctrl-C ends the machine")
+        is_over = threading.Event()
+
+        def show():
+            seen = len(self.get_console_log())
+            while not is_over.wait(0.2):
+                text = self.get_console_log()
+                sys.stdout.write(text[seen:])
+                sys.stdout.flush()
+                seen = len(text)
+
+        thread = threading.Thread(target=show, daemon=True)
+        thread.start()
+        try:
+            while line := sys.stdin.readline():
+                self.send_console(line)
+        except KeyboardInterrupt:
+            self.crash()
+        finally:
+            is_over.set()
+            thread.join()
+
+    def shell_interact(self, address=None):
+        """A shell of root in the machine, on the terminal."""
+        if address is not None:
+            raise MachineError("shell_interact: the shell is on this terminal; an address is not supported")
+        self.connect()
+        import subprocess
+        subprocess.call([setup["program"], "shell", "--state-dir", str(self.state_dir.parent), self.name])
+
+    # what machines that boot without firmware do not have
+
+    def _no_firmware(self, *_, **__):
+        raise MachineError(f"{self.name} boots without UEFI firmware: it has no EFI variables")
+
+    create_efi_vars = read_efi_vars = write_efi_vars = dump_efi_vars = _no_firmware
+    efi_vars = None
+
+    def switch_root(self):
+        raise MachineError(f"{self.name} has no shell in its initrd (boot.initrd.systemd is not used): there is nothing to switch from")
