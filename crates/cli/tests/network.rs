@@ -283,7 +283,9 @@ fn links_have_the_faults_of_the_network_file_and_of_scripts_and_are_captured() {
     let file = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/data/links.nix");
     let output = command("timeout").arg("600").arg(BIN).arg("test").arg("-o").arg(&out).arg(&file).output().unwrap();
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
-    assert_eq!((frames_of_capture(&out.join("a.pcapng")), frames_of_capture(&out.join("vlan.pcapng"))), ((1, 1), (2, 0)));
+    // A ping and its answer; ARP may come between.
+    let ((from, to), (entered, left)) = (frames_of_capture(&out.join("a.pcapng")), frames_of_capture(&out.join("vlan.pcapng")));
+    assert!(from >= 1 && to >= 1 && entered >= 2 && left == 0, "{from} {to} {entered} {left}");
     let (from, to) = frames_of_capture(&out.join("captures/machine-b.pcapng"));
     assert!(from > 20 && to > 20, "{from} {to}");
     assert!(out.join("captures/segment-1.pcapng").exists());

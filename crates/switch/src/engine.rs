@@ -148,7 +148,7 @@ impl Shared {
     /// The state, for a handle.
     pub(crate) fn lock(&self) -> Held<'_> {
         self.wanted.fetch_add(1, Ordering::SeqCst);
-        Held { state: Some(self.state.lock().unwrap_or_else(PoisonError::into_inner)), shared: self }
+        Held { state: self.state.lock().unwrap_or_else(PoisonError::into_inner), shared: self }
     }
 
     /// The state, for the thread: after all handles that want it.
@@ -163,7 +163,7 @@ impl Shared {
 
 /// The state while a handle has it.
 pub(crate) struct Held<'a> {
-    state: Option<MutexGuard<'a, State>>,
+    state: MutexGuard<'a, State>,
     shared: &'a Shared,
 }
 
@@ -171,26 +171,20 @@ impl std::ops::Deref for Held<'_> {
     type Target = State;
 
     fn deref(&self) -> &State {
-        match &self.state {
-            Some(state) => state,
-            None => unreachable!("the state is given back only by drop"),
-        }
+        &self.state
     }
 }
 
 impl std::ops::DerefMut for Held<'_> {
     fn deref_mut(&mut self) -> &mut State {
-        match &mut self.state {
-            Some(state) => state,
-            None => unreachable!("the state is given back only by drop"),
-        }
+        &mut self.state
     }
 }
 
 impl Drop for Held<'_> {
+    /// The thread sees this once the state is unlocked, which follows.
     fn drop(&mut self) {
         self.shared.wanted.fetch_sub(1, Ordering::SeqCst);
-        self.state = None;
         self.shared.had.notify_all();
     }
 }

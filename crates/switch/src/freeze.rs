@@ -5,6 +5,8 @@
 //!
 //! From the freeze on no frame reaches a machine. What machines still send is kept in its order; what lies unread before a machine is
 //! taken back through the far end of its cable. So what one machine's saved state has sent, and no other's has got, is here, once.
+//! The exception is a frame that QEMU had begun to read when it stopped (its guest's card had no room): it goes on where the network goes on, and is
+//! not in the data.
 //!
 //! Not here: memory and disks of machines (crates `qemu`, `driver`).
 

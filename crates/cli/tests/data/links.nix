@@ -1,31 +1,31 @@
 {
   name = "links";
   defaults.virtualisation.memorySize = 256;
-  nodes.a = { virtualisation.links.eth1 = { outgoing.delay = "200ms"; seed = 7; }; };
+  nodes.a = { virtualisation.links.eth1 = { outgoing.delay = "1s"; seed = 7; }; };
   nodes.b = { };
   testScript = ''
     import re
 
-    def rtt(count=3):
-        out = a.succeed(f"ping -4 -q -c {count} -i 0.2 b")
+    # The least of some: a busy host makes pings slower, and none faster.
+    def rtt(count=5):
+        out = a.succeed(f"ping -4 -q -c {count} -i 0.2 -W 20 192.168.1.2")
         return float(re.search(r"= ([0-9.]+)/", out).group(1))
 
-    def reaches():
-        return a.execute("ping -4 -c 1 -W 2 b")[0] == 0
+    def reaches(patience=20):
+        return a.execute(f"ping -4 -c 1 -w {patience} 192.168.1.2")[0] == 0
 
     start_all()
     a.wait_for_unit("multi-user.target")
     b.wait_for_unit("multi-user.target")
     with subtest("from the start"):
-        base = rtt()
-        assert 200 <= base < 300, base
+        assert rtt() >= 1000
     with subtest("changed"):
-        a.link("eth1", outgoing=dict(delay=0.05), incoming=dict(delay="100ms"))
-        assert 150 <= rtt() < 250
+        a.link("eth1", outgoing=dict(delay=0.4), incoming=dict(delay="400ms"))
+        assert 800 <= rtt()
         a.link(reset=True)
-        assert rtt() < 100
-        vlan1.link(delay=0.02)
-        assert 80 <= rtt() < 150
+        assert rtt(20) < 400
+        vlan1.link(delay=0.2)
+        assert 800 <= rtt()
         vlan1.link(reset=True)
     with subtest("bad values"):
         for change in [dict(delay="soon"), dict(loss=2), dict(interface="eth9", delay=1), dict(nonsense=1)]:
@@ -39,7 +39,7 @@
         def replies():
             vlan1.link(reset=True)
             a.link(outgoing=dict(loss=0.3), seed=11)
-            out = a.execute("ping -4 -n -c 40 -i 0.05 -W 1 192.168.1.2")[1]
+            out = a.execute("ping -4 -n -c 40 -i 0.05 -W 5 192.168.1.2")[1]
             return re.findall(r"icmp_seq=(\d+)", out)
         a.succeed("ip neigh replace 192.168.1.2 lladdr 52:54:00:12:01:02 dev eth1 nud permanent")
         first = replies()
@@ -49,14 +49,14 @@
         a.link(reset=True)
     with subtest("partition"):
         partition([a], [b])
-        assert not reaches()
+        assert not reaches(3)
         heal()
         assert reaches()
     with subtest("blocked over a reboot"):
         b.block()
         b.reboot()
         b.wait_for_unit("multi-user.target")
-        assert not reaches()
+        assert not reaches(3)
         b.unblock()
         assert reaches()
     with subtest("captured"):
