@@ -126,6 +126,11 @@ let
       pkgsCross = throw "pkgs.pkgsCross: Debian's packages are native; import <nixpkgs> { system = \"...\"; } has those of another system";
       pkgsi686Linux = if platform.isi686 then self else import ./set.nix { inherit lib config overlays; system = "i686-linux"; };
       buildPackages = self;
+      pkgsLinux = self;
+      pkgsBuildBuild = self;
+      pkgsBuildHost = self;
+      pkgsHostTarget = self;
+      pkgsHostHost = self;
       targetPackages = self;
 
       nixos =

@@ -81,6 +81,8 @@ let
           builder = "builtin:debian-view";
           inherit (platform) system;
           __structuredAttrs = true;
+          # raised when the builder makes other views of the same packages
+          layout = 2;
           outputs = [ "out" ];
           inherit packages versions;
           links = lib.mapAttrsToList (name: target: {

@@ -59,9 +59,13 @@ pub(crate) fn test(words: Vec<OsString>) -> Exit {
         return fail("--interactive takes one test file", Exit::Usage);
     }
     let mut tests = Vec::new();
+    let mut unbuilt = None;
     for file in &flags.files {
         match build_tests(&flags, file) {
-            Ok(built) => tests.extend(built),
+            Ok((built, failed)) => {
+                tests.extend(built);
+                unbuilt = unbuilt.or(failed);
+            }
             Err(exit) => return exit,
         }
     }
@@ -69,11 +73,15 @@ pub(crate) fn test(words: Vec<OsString>) -> Exit {
         let names: Vec<&str> = tests.iter().map(|built| built.test.name.as_str()).collect();
         return fail(&format!("--interactive takes one test; choose with -A: {}", names.join(", ")), Exit::Usage);
     }
-    run(&flags, &tests)
+    match (run(&flags, &tests), unbuilt) {
+        (Exit::Done, Some(exit)) => exit,
+        (exit, _) => exit,
+    }
 }
 
-/// Builds the tests of a file: those that `-A` names, else all.
-fn build_tests(flags: &Flags, file: &Path) -> Result<Vec<Built>, Exit> {
+/// Builds the tests of a file: those that `-A` names, else all. Of a set of tests, those that cannot be built are told
+/// and left out; the exit is that of the first.
+fn build_tests(flags: &Flags, file: &Path) -> Result<(Vec<Built>, Option<Exit>), Exit> {
     let build = Build { network: file.to_owned(), ..flags.build.clone() };
     let one = |attribute: &str| -> Result<Built, Exit> {
         let result = build::build_subject(&build, Subject::Test(Some(attribute.to_owned())))?.path;
@@ -85,11 +93,27 @@ fn build_tests(flags: &Flags, file: &Path) -> Result<Vec<Built>, Exit> {
         Ok(Built { file: file.to_owned(), test, result })
     };
     if !flags.attributes.is_empty() {
-        return flags.attributes.iter().map(|name| one(name)).collect();
+        return Ok((flags.attributes.iter().map(|name| one(name)).collect::<Result<_, _>>()?, None));
     }
     match build::try_build(&build, Subject::Test(None))? {
-        Ok(built) => Ok(vec![Built { file: file.to_owned(), test: read_test(&built.path)?, result: built.path }]),
-        Err(error) if error.kind == Kind::SeveralTests => error.tests.iter().map(|name| one(name)).collect(),
+        Ok(built) => Ok((vec![Built { file: file.to_owned(), test: read_test(&built.path)?, result: built.path }], None)),
+        Err(error) if error.kind == Kind::SeveralTests => {
+            let (mut tests, mut failed) = (Vec::new(), None);
+            for name in &error.tests {
+                match one(name) {
+                    Ok(built) => tests.push(built),
+                    Err(Exit::Interrupted) => return Err(Exit::Interrupted),
+                    Err(exit) => {
+                        build::warn(&format!("the test `{name}` of {} is left out", file.display()));
+                        failed = failed.or(Some(exit));
+                    }
+                }
+            }
+            match failed {
+                Some(exit) if tests.is_empty() => Err(exit),
+                _ => Ok((tests, failed)),
+            }
+        }
         Err(error) => Err(build::show(&error, &build::style(build.show_trace))),
     }
 }
@@ -226,6 +250,11 @@ fn finish(flags: &Flags, out_dir: &Path, reports: &[TestReport]) -> Exit {
         }
     }
     let mut err = std::io::stderr();
+    for report in reports.iter().filter(|report| !report.is_interrupted) {
+        if let Some(failure) = &report.failure {
+            let _closed = writeln!(err, "\ntest {} failed:\n{}\n", report.name, failure.trim_end());
+        }
+    }
     for report in reports {
         let verdict = match (&report.failure, report.is_interrupted) {
             (_, true) => "interrupted",

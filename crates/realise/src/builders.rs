@@ -137,6 +137,10 @@ impl NetworkBuilders {
             links.retain(|path, _| !is_below(path, std::slice::from_ref(&name)) && !is_below(&name, std::slice::from_ref(path)));
             links.insert(name, link.target);
         }
+        // Programs of the system are asked for in both.
+        if links.keys().any(|path| path.starts_with("bin/")) && !links.keys().any(|path| path == "sbin" || path.starts_with("sbin/")) {
+            links.insert("sbin".to_owned(), "bin".to_owned());
+        }
         let out = job.out()?;
         fs::create_dir(out).map_err(StoreError::io("create", out))?;
         let mut last = PathBuf::new();

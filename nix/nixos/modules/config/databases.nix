@@ -10,7 +10,7 @@ let
   bundle =
     if !extra && pki.caCertificateBlacklist == [ ] then "${pkgs.cacert}/etc/ssl/certs/ca-bundle.crt"
     else pkgs.runCommand "ca-bundle.crt" { } ''
-      cat ${pkgs.cacert}/etc/ssl/certs/ca-bundle.crt ${lib.escapeShellArgs (map toString pki.certificateFiles)} > $out
+      cat ${pkgs.cacert}/etc/ssl/certs/ca-bundle.crt ${lib.escapeShellArgs (map (file: "${file}") pki.certificateFiles)} > $out
       cat ${pkgs.writeText "certificates" (lib.concatMapStrings (c: "${c}\n") pki.certificates)} >> $out
     '';
 in

@@ -253,6 +253,7 @@ let
     }
   '';
 
+  file = if cfg.enableReload then "/etc/nginx/nginx.conf" else "${made}";
   made = pkgs.writeText "nginx.conf" (
     if cfg.config != "" then
       "pid /run/nginx/nginx.pid;\nerror_log ${cfg.logError};\ndaemon off;\n${cfg.config}\n"
@@ -380,7 +381,7 @@ in
     recommendedTlsSettings = flag false "Set what is recommended for TLS.";
     recommendedGzipSettings = flag false "Compress answers.";
     recommendedProxySettings = flag false "Set what is recommended for proxies.";
-    enableReload = flag true "Accepted: a changed configuration restarts the server.";
+    enableReload = flag false "Have a changed configuration reloaded on a switch, instead of restarting the server.";
   };
 
   config = mkIf cfg.enable {
@@ -404,8 +405,8 @@ in
       after = [ "network.target" ];
       serviceConfig = {
         Type = "simple";
-        ExecStart = "${cfg.package}/bin/nginx -e stderr -c ${made}";
-        ExecReload = "${pkgs.bash}/bin/bash -c \"kill -HUP $MAINPID\"";
+        ExecStart = "${cfg.package}/bin/nginx -e stderr -c ${file}";
+        ExecReload = [ "${cfg.package}/bin/nginx -e stderr -c ${file} -t" "/bin/kill -HUP $MAINPID" ];
         User = cfg.user;
         Group = cfg.group;
         AmbientCapabilities = [ "CAP_NET_BIND_SERVICE" ];
@@ -415,6 +416,22 @@ in
         CacheDirectory = "nginx";
         LogsDirectory = "nginx";
         StateDirectory = "nginx";
+      };
+    };
+
+    environment.etc."nginx/nginx.conf" = mkIf cfg.enableReload { source = made; };
+    systemd.services.nginx-config-reload = mkIf cfg.enableReload {
+      description = "Reload of nginx when its configuration has changed";
+      wants = [ "nginx.service" ];
+      wantedBy = [ "multi-user.target" ];
+      after = [ "nginx.service" ];
+      restartTriggers = [ made ];
+      stopIfChanged = false;
+      serviceConfig = {
+        Type = "oneshot";
+        TimeoutSec = 60;
+        ExecCondition = "/usr/bin/systemctl -q is-active nginx.service";
+        ExecStart = "/usr/bin/systemctl reload nginx.service";
       };
     };
 

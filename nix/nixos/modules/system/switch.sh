@@ -45,17 +45,21 @@ while read -r unit; do
     fi
   fi
 done < <(systemctl list-units --plain --no-legend --full --state=active,activating,failed,reloading | sed 's/^[^[:alnum:]-]*//; s/ .*//')
-# New units that the targets in use want.
+# New units that the targets in use want, and targets in use: what they want and does not run is started with them.
+targets=()
 for target in "$new"/*.target.wants; do
   [ -d "$target" ] || continue
   name=$(basename "$target" .wants)
   systemctl --quiet is-active "$name" || continue
+  content "$new" "$name" | grep -qx 'RefuseManualStart=\(true\|yes\)' || targets+=("$name")
   for unit in "$target"/*; do
     unit=$(basename "$unit")
     [ -e "$old/$name.wants/$unit" ] && ! [[ " ${stop[*]-} " == *" $unit "* ]] && continue
     [[ " ${start[*]-} " == *" $unit "* ]] || start+=("$unit")
   done
 done
+failed() { systemctl list-units --plain --no-legend --full --state=failed | sed 's/^[^[:alnum:]-]*//; s/ .*//'; }
+before=" $(failed | tr '\n' ' ')"
 
 would=
 [ "$action" = dry-activate ] && would='would '
@@ -74,4 +78,8 @@ report restart ${restart[@]+"${restart[@]}"}
 [ "$action" = dry-activate ] || [ ${#restart[@]} = 0 ] || systemctl restart -- "${restart[@]}" || status=4
 report start ${start[@]+"${start[@]}"}
 [ "$action" = dry-activate ] || [ ${#start[@]} = 0 ] || systemctl start -- "${start[@]}" || status=4
+[ "$action" = dry-activate ] || [ ${#targets[@]} = 0 ] || systemctl start -- "${targets[@]}" || status=4
+now=()
+[ "$action" = dry-activate ] || for unit in $(failed); do [[ $before == *" $unit "* ]] || now+=("$unit"); done
+[ ${#now[@]} = 0 ] || { say "warning: the following units failed: $(printf '%s, ' "${now[@]}" | sed 's/, $//')"; status=4; }
 exit $status

@@ -60,6 +60,8 @@ in
         { name = "ctrl-alt-del.target"; path = cfg.ctrlAltDelUnit; }
       ]);
     environment.etc."systemd/system".source = config.system.build.units;
+    # The network is there before systemd starts; scripts and units wait for its targets.
+    systemd.upstreamWants = [ "multi-user.target.wants/network.target" "multi-user.target.wants/network-online.target" "multi-user.target.wants/remote-fs.target" ];
 
     # Generators read what the toplevel does not use (fstab, rc.local, partitions) and cost a process each at boot.
     systemd.generators = lib.genAttrs [
