@@ -100,9 +100,9 @@ rec {
       plain
     else
       runCommand name { inherit meta passthru; } ''
-        target=${plain}${destination}
-        ${checkPhase}
         ln -s ${plain} "$out"
+        target=$out${destination}
+        ${checkPhase}
       '';
 
   writeUnchecked =

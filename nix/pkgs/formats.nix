@@ -78,7 +78,8 @@ let
     args: section:
     if args.listToValue or null == null then section else lib.mapAttrs (_: value: if builtins.isList value then args.listToValue value else value) section;
 in
-{
+import ./formats-more.nix { inherit lib pkgs tree scalar; json = pretty ""; }
+// {
   json = _: {
     type = tree "JSON value" (scalar ++ [ (types.enum [ null ]) ]);
     generate = name: value: file name "${pretty "" value}\n";

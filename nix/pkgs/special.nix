@@ -198,6 +198,10 @@ in
       packages = words "dbus dbus-bin? dbus-daemon? dbus-system-bus-common? dbus-session-bus-common?";
       links."libexec/dbus-daemon-launch-helper" = "/usr/lib/dbus-1.0/dbus-daemon-launch-helper";
     };
+    tor = {
+      packages = words "tor tor-geoipdb";
+      passthru.geoip = self.tor;
+    };
     dnsmasq.packages = words "dnsmasq-base";
     redis.packages = words "redis-server redis-tools";
     postgresql = postgres postgresMajor;

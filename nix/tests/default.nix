@@ -6,4 +6,4 @@ let
   lib = import ../lib;
   run = file: map (f: f // { name = "${baseNameOf file}: ${f.name}"; }) (lib.runTests (import file { inherit lib; }));
 in
-run ./lib.nix ++ run ./types.nix ++ run ./modules.nix ++ run ./machine.nix ++ run ./packages.nix ++ run ./services.nix ++ run ./test-steps.nix
+run ./lib.nix ++ run ./types.nix ++ run ./modules.nix ++ run ./machine.nix ++ run ./packages.nix ++ run ./services.nix ++ run ./test-steps.nix ++ run ./testing.nix

@@ -45,5 +45,6 @@ in
     is ((pkgs.formats.toml { }).generate "x" { a = 1; b.c = { d = [ 1 2 ]; "e f" = "g"; }; h = [ { i = 1; } { i = 2; } ]; }).drvAttrs.text
       "a = 1\n\n[b]\n\n[b.c]\nd = [1, 2]\n\"e f\" = \"g\"\n\n[[h]]\ni = 1\n\n[[h]]\ni = 2\n";
   testIni = is ((pkgs.formats.ini { }).generate "x" { a = { b = true; c = 3; }; }).drvAttrs.text "[a]\nb=true\nc=3\n";
+  testLibconfig = is ((pkgs.formats.libconfig { }).generate "x" { a = [ { b = true; } ]; c = "d"; }).drvAttrs.text "a = ({ b = true;\n});\nc = \"d\";\n";
   testKeyValue = is ((pkgs.formats.keyValue { }).generate "x" { a = 1; }).drvAttrs.text "a=1\n";
 }

@@ -5,7 +5,7 @@ use crate::cache::{Entry, Slot};
 use crate::debian::{Bridge, Failed, primops};
 use crate::derive::{Made, Maker};
 use crate::error::{Error, Kind};
-use crate::instantiate::{Instantiated, Request, Subject, Test, instantiate};
+use crate::instantiate::{Instantiated, Request, Subject, instantiate};
 use crate::layers::{self, Layers, Memory, archive_error};
 use crate::lock::{self, Pins};
 use crate::world::{Builder, HostWorld, reason};
@@ -265,10 +265,10 @@ fn build_anew(
     progress.event(Event::Step("choosing packages"));
     let mut graph = world.graph();
     let systems: BTreeSet<String> = plan.machines.iter().map(|machine| machine.system.clone()).collect();
-    let toplevels: Vec<&str> = evaluated.toplevels.values().map(String::as_str).collect();
-    let layers = layers::add(&mut graph, &toplevels, &systems, &archive, &pins.systems, store, &closures)?;
+    let roots: Vec<&str> = evaluated.toplevels.values().chain(evaluated.script_needs.0.iter().map(|(drv, _)| drv)).map(String::as_str).collect();
+    let layers = layers::add(&mut graph, &roots, &systems, &archive, &pins.systems, store, &closures)?;
     let runner = runner::copy(store, &options.program, &options.cache)?;
-    let made = put_together(&mut graph, &mut plan, &evaluated.toplevels, evaluated.test.as_ref(), &layers, &runner, &options.system)?;
+    let made = put_together(&mut graph, &mut plan, &evaluated, &layers, &runner, &options.system)?;
 
     progress.event(Event::Step("building"));
     make(store, &graph, &[&made.drv], &archive, &layers, &options.make, &**progress)?;
@@ -349,17 +349,23 @@ fn make(
 fn put_together(
     graph: &mut Graph,
     plan: &mut NetworkPlan,
-    toplevels: &BTreeMap<String, String>,
-    test: Option<&Test>,
+    evaluated: &Instantiated,
     layers: &Layers,
     runner: &str,
     system: &str,
 ) -> Result<Made, Error> {
     let mut inputs: BTreeSet<String> = BTreeSet::new();
     let mut initrds: BTreeMap<String, Made> = BTreeMap::new();
+    let (drvs, sources) = &evaluated.script_needs;
+    let mut needs: Vec<String> = sources.clone();
+    for (drv, output) in drvs {
+        let path = graph.drvs.get(drv).and_then(|drv| drv.outputs.get(output)).map(|output| output.path.clone()).filter(|path| !path.is_empty());
+        needs.push(path.ok_or_else(|| Error::build("build::derivation", format!("the test's script names an output of {drv} that is not known before it is built")))?);
+    }
     let mut maker = Maker::new(graph);
     for machine in &mut plan.machines {
-        let toplevel = toplevels
+        let toplevel = evaluated
+            .toplevels
             .get(&machine.name)
             .ok_or_else(|| Error::input("eval::plan", format!("the plan names the machine `{}`, which has no toplevel", machine.name)))?;
         let layer = layers
@@ -374,8 +380,13 @@ fn put_together(
                 made
             }
         };
-        let arguments = Map::from_iter([("closureOf".to_owned(), Value::from(vec![machine.toplevel.clone()]))]);
-        let image = maker.make("store.erofs", "store-image", &machine.system, arguments, &[toplevel], &[])?;
+        let mut contents = vec![machine.toplevel.clone()];
+        contents.extend(needs.iter().filter(|path| **path != machine.toplevel).cloned());
+        let arguments = Map::from_iter([("closureOf".to_owned(), Value::from(contents))]);
+        let image_inputs: BTreeSet<&str> = std::iter::once(toplevel).chain(drvs.iter().map(|(drv, _)| drv)).map(String::as_str).collect();
+        let image_inputs: Vec<&str> = image_inputs.into_iter().collect();
+        let image_sources: Vec<&str> = sources.iter().map(String::as_str).collect();
+        let image = maker.make("store.erofs", "store-image", &machine.system, arguments, &image_inputs, &image_sources)?;
         machine.boot = Some(Boot {
             kernel: format!("{}/kernel", layer.out),
             initrd: initrd.out.clone(),
@@ -386,7 +397,7 @@ fn put_together(
     }
     let lock = Lock { version: 1, systems: layers.lock.systems.clone() };
     let inputs: Vec<&str> = inputs.iter().map(String::as_str).collect();
-    result::make(&mut maker, plan, test, &lock::text(&lock), runner, &inputs, system)
+    result::make(&mut maker, plan, evaluated.test.as_ref(), &lock::text(&lock), runner, &inputs, system)
 }
 
 fn initrd(maker: &mut Maker<'_>, system: &str, layer: &Made) -> Result<Made, Error> {

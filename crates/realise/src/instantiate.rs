@@ -81,6 +81,8 @@ pub struct Instantiated {
     pub warnings: Vec<String>,
     /// The test, when the file is one.
     pub test: Option<Test>,
+    /// What the test's script names of the store, which the machines then have: derivations with an output, and sources.
+    pub script_needs: (Vec<(String, String)>, Vec<String>),
 }
 
 /// Evaluates a network in `world`, which then has the derivations.
@@ -166,18 +168,28 @@ fn evaluate<'h>(ev: &Evaluator<'h>, network: &Path, subject: &Subject, system: &
     let text = |name: &str| -> Result<String, EvalError> {
         Ok(String::from_utf8_lossy(ev.force_string(ev.cell(ev.select(whole, name)?))?.bytes()).into_owned())
     };
+    let mut script_needs = (Vec::new(), Vec::new());
     let test = match subject {
         Subject::Network => None,
         Subject::Test(_) => {
             let limit = ev.cell(ev.select(whole, "globalTimeout")?);
             let global_timeout = u64::try_from(ev.force_int(limit)?).unwrap_or(0);
+            let script = ev.force_string(ev.cell(ev.select(whole, "testScript")?))?;
+            for elem in script.context().elems() {
+                match elem {
+                    ContextElem::Built { drv, output } => script_needs.0.push(((*drv).to_owned(), (*output).to_owned())),
+                    ContextElem::Opaque(path) if !path.ends_with(".drv") => script_needs.1.push((*path).to_owned()),
+                    // Machines have no derivations.
+                    ContextElem::Opaque(_) | ContextElem::DrvDeep(_) => {}
+                }
+            }
             let enable_ocr = ev.force_bool(ev.cell(ev.select(whole, "enableOCR")?))?;
             let steps = serde_json::from_str(&text("testSteps")?)
                 .map_err(|error| EvalError::new("eval::plan", format!("the library gave steps that are none: {error}")))?;
-            Some(Test { name: text("name")?, script: text("testScript")?, steps, global_timeout, enable_ocr })
+            Some(Test { name: text("name")?, script: String::from_utf8_lossy(script.bytes()).into_owned(), steps, global_timeout, enable_ocr })
         }
     };
-    Ok(Ok(Instantiated { plan, toplevels: drvs, warnings, test }))
+    Ok(Ok(Instantiated { plan, toplevels: drvs, warnings, test, script_needs }))
 }
 
 /// What the plan names must be built with it: toplevels only.

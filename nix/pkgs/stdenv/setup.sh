@@ -65,6 +65,8 @@ substitute() {
       *) echo "substitute: unknown argument $1" >&2; return 1 ;;
     esac
   done
+  # a copy of a file of the store is read-only
+  [ ! -e "$output" ] || chmod u+w "$output"
   printf '%s' "$content" > "$output"
 }
 
@@ -212,3 +214,42 @@ runHook preHook
 for package in $(list nativeBuildInputs buildInputs); do
   if [ -f "$package/nix-support/setup-hook" ]; then . "$package/nix-support/setup-hook"; fi
 done
+
+# makeWrapper PROGRAM FILE [change ...]: a script FILE that runs PROGRAM with a changed environment or arguments.
+makeWrapper() {
+  local program=$1 file=$2 before= after= argv0=
+  shift 2
+  mkdir -p "$(dirname "$file")"
+  {
+    echo "#!$BASH -e"
+    while [ $# -gt 0 ]; do
+      case $1 in
+        --set) printf 'export %s=%q\n' "$2" "$3"; shift 3 ;;
+        --set-default) printf 'export %s=${%s-%q}\n' "$2" "$2" "$3"; shift 3 ;;
+        --unset) printf 'unset %s\n' "$2"; shift 2 ;;
+        --prefix) printf 'export %s=%q${%s:+%q$%s}\n' "$2" "$4" "$2" "$3" "$2"; shift 4 ;;
+        --suffix) printf 'export %s=${%s:+$%s%q}%q\n' "$2" "$2" "$2" "$3" "$4"; shift 4 ;;
+        --run) printf '%s\n' "$2"; shift 2 ;;
+        --chdir) printf 'cd %q\n' "$2"; shift 2 ;;
+        --add-flags | --add-flag) before+=" $2"; shift 2 ;;
+        --append-flags | --append-flag) after+=" $2"; shift 2 ;;
+        --argv0) argv0=$2; shift 2 ;;
+        --inherit-argv0) argv0='$0'; shift ;;
+        --resolve-argv0) shift ;;
+        *) echo "makeWrapper: unknown argument $1" >&2; return 1 ;;
+      esac
+    done
+    printf 'exec%s %q%s "$@"%s\n' "${argv0:+ -a \"$argv0\"}" "$program" "$before" "$after"
+  } > "$file.wrapper-$$" || return 1
+  mv "$file.wrapper-$$" "$file"
+  chmod 755 "$file"
+}
+makeBinaryWrapper() { makeWrapper "$@"; }
+makeShellWrapper() { makeWrapper "$@"; }
+# wrapProgram FILE [change ...]: the same in place; the program moves to .NAME-wrapped.
+wrapProgram() {
+  local hidden
+  hidden=$(dirname "$1")/.$(basename "$1")-wrapped
+  mv "$1" "$hidden"
+  makeWrapper "$hidden" "$@"
+}

@@ -16,7 +16,7 @@ let
 in
 {
   options = {
-    system.nssModules = mkOption { type = types.listOf types.path; internal = true; default = [ ]; description = "Accepted for compatibility: modules are those of the layer."; };
+    system.nssModules = mkOption { type = types.listOf types.path; internal = true; default = [ ]; apply = list: { inherit list; path = lib.makeLibraryPath list; }; description = "Accepted for compatibility: modules are those of the layer."; };
     system.nssDatabases = {
       passwd = list [ ] "Sources of users.";
       group = list [ ] "Sources of groups.";

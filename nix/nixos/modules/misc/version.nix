@@ -1,5 +1,5 @@
 # system.stateVersion and what the system says of itself.
-{ config, lib, options, ... }:
+{ config, lib, options, pkgs, ... }:
 let
   inherit (lib) mkOption types;
   cfg = config.system.nixos;
@@ -39,6 +39,16 @@ in
     autoUpgrade.enable = mkOption { type = types.bool; default = false; description = "Accepted for compatibility."; };
   };
   config = {
+    environment.systemPackages = [
+      (pkgs.writeShellScriptBin "nixos-version" ''
+        case "''${1-}" in
+          --hash|--revision) echo ${lib.escapeShellArg (if config.system.configurationRevision == null then cfg.revision or "unknown" else config.system.configurationRevision)} ;;
+          --configuration-revision) echo ${lib.escapeShellArg (toString config.system.configurationRevision)} ;;
+          --json) echo ${lib.escapeShellArg (builtins.toJSON { nixosVersion = cfg.version; inherit (config.system) configurationRevision; })} ;;
+          *) echo ${lib.escapeShellArg "${cfg.version} (${cfg.codeName})"} ;;
+        esac
+      '')
+    ];
     environment.etc."os-release".text = lib.concatStrings (lib.mapAttrsToList (n: v: "${n}=${lib.escapeShellArg v}\n") ({
       NAME = cfg.distroName;
       ID = cfg.distroId;

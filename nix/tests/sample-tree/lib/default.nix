@@ -1,0 +1,1 @@
+throw "the tree's own lib is not used"

@@ -1,0 +1,1 @@
+args: throw "the tree's own testing library is not used"

@@ -1,0 +1,6 @@
+[
+  ./services/echo.nix
+  ./services/nginx.nix
+  ./services/broken.nix
+  ./services/log.nix
+]

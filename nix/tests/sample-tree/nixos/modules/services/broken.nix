@@ -1,0 +1,1 @@
+throw "nobody asks for this module"

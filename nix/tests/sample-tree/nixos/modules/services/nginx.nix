@@ -1,0 +1,1 @@
+throw "the library has services.nginx"
