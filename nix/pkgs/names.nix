@@ -76,7 +76,6 @@
   curlFull = "curl";
   curlMinimal = "curl";
   samba-client = "smbclient";
-  samba4 = "samba";
   openresolv = "openresolv";
   wireguard-tools = "wireguard-tools";
   frr = "frr";
@@ -95,7 +94,6 @@
   lldpd = "lldpd";
   chrony = "chrony";
   stunnel = "stunnel4";
-  privoxy = "privoxy";
   apacheBench = "apache2-utils";
   bridge-utils = "bridge-utils";
 
@@ -104,7 +102,6 @@
   avahi = "avahi-daemon avahi-utils";
   tinyproxy = "tinyproxy-bin tinyproxy";
   mosquitto = "mosquitto mosquitto-clients";
-  samba4Full = "samba samba-common-bin smbclient";
   net-snmp = "snmp snmpd";
   radicale = "radicale python3-radicale";
   getopt = "util-linux";
@@ -113,7 +110,6 @@
   libidn2 = "idn2";
   prometheus-blackbox-exporter = "prometheus-blackbox-exporter";
 
-  lighttpd = "lighttpd";
   caddy = "caddy";
   mariadb = "mariadb-server mariadb-client";
   mysql = "default-mysql-server";

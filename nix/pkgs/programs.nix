@@ -30,11 +30,13 @@
   jdk = "java";
   openjdk = "java";
   jre_headless = "java";
+  knot-dns = "knotd";
   kubectl = "kubectl";
   mariadb = "mariadb";
   mailutils = "mail";
   man = "man";
   mkpasswd = "mkpasswd";
+  net-snmp = "snmpd";
   netcat = "nc";
   netcat-gnu = "nc";
   nettools = "ifconfig";
@@ -55,6 +57,8 @@
   sqlite = "sqlite3";
   systemd = "systemctl";
   util-linux = "mount";
+  unbound-with-systemd = "unbound";
+  varnish = "varnishd";
   wireguard-tools = "wg";
   wireshark-cli = "tshark";
   xz = "xz";

@@ -82,6 +82,21 @@ let
     inherit links;
   };
 
+  samba = {
+    packages = words "samba samba-common-bin smbclient winbind";
+    passthru.enableWinbind = true;
+  };
+
+  # Types of the files that web servers have most of.
+  mimeConf = "mimetype.assign = (\n${
+    lib.concatStrings (lib.mapAttrsToList (suffix: type: "  \".${suffix}\" => \"${type}\",\n") {
+      css = "text/css"; csv = "text/csv"; gif = "image/gif"; gz = "application/gzip"; htm = "text/html"; html = "text/html"; ico = "image/x-icon";
+      jpeg = "image/jpeg"; jpg = "image/jpeg"; js = "text/javascript"; json = "application/json"; md = "text/markdown"; mp4 = "video/mp4"; pdf = "application/pdf";
+      png = "image/png"; svg = "image/svg+xml"; tar = "application/x-tar"; txt = "text/plain"; wasm = "application/wasm"; webp = "image/webp";
+      woff2 = "font/woff2"; xhtml = "application/xhtml+xml"; xml = "text/xml"; zip = "application/zip";
+    })
+  }  \"\" => \"application/octet-stream\"\n)\n";
+
   itWorks = text "index.html" "<!DOCTYPE html>\n<html><head><title>It works!</title></head><body><h1>It works!</h1></body></html>\n";
 in
 {
@@ -198,6 +213,20 @@ in
       packages = words "dbus dbus-bin? dbus-daemon? dbus-system-bus-common? dbus-session-bus-common?";
       links."libexec/dbus-daemon-launch-helper" = "/usr/lib/dbus-1.0/dbus-daemon-launch-helper";
     };
+    # What Debian keeps in /etc and elsewhere, where the upstream package has it.
+    lighttpd = {
+      packages = words "lighttpd lighttpd-mod-openssl? lighttpd-mod-deflate?";
+      links."share/lighttpd/doc/config/conf.d/mime.conf" = text "mime.conf" mimeConf;
+    };
+    privoxy = {
+      packages = words "privoxy";
+      links = lib.listToAttrs (map (name: lib.nameValuePair "etc/${name}" "${aside}/privoxy/${name}") [
+        "default.filter" "default.action" "match-all.action" "user.action" "user.filter" "regression-tests.action" "trust" "templates"
+      ]);
+    };
+    inherit samba;
+    samba4 = samba;
+    samba4Full = samba;
     tor = {
       packages = words "tor tor-geoipdb";
       passthru.geoip = self.tor;

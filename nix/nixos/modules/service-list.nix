@@ -11,6 +11,7 @@
   ./programs/packages.nix
   ./programs/ssh.nix
   ./security/sudo.nix
+  ./services/atd.nix
   ./services/base.nix
   ./services/daemons.nix
   ./services/httpd

@@ -415,6 +415,7 @@ in
         RuntimeDirectory = "nginx";
         CacheDirectory = "nginx";
         LogsDirectory = "nginx";
+        PrivateTmp = true;
         StateDirectory = "nginx";
       };
     };
