@@ -28,6 +28,8 @@ in
       group = "daemon";
     };
     users.groups.daemon = { };
+    # Without this file Debian's at lets only root.
+    environment.etc."at.deny".text = "";
     security.pam.services.atd = { };
     security.wrappers = mkIf (!cfg.allowEveryone) (lib.genAttrs [ "at" "atq" "atrm" ] (program: {
       source = "${pkgs.at}/bin/${program}";
