@@ -45,8 +45,8 @@ pub(crate) struct Resumption {
     pub(crate) state: std::fs::File,
     /// The machines that come back with it.
     pub(crate) together: Arc<Together>,
-    /// For a shell in the guest: gives it the keys of this run.
-    pub(crate) script: String,
+    /// Names and contents of the files with the keys of this run.
+    pub(crate) keys: Vec<(String, String)>,
 }
 
 /// The channel to a guest's programs.
@@ -75,6 +75,8 @@ impl Guest {
             move || {
                 // It fails when the machine ends first, which the dispatcher hears from QEMU.
                 if let Ok(connected) = Client::connect_with(stream, GREETING, options) {
+                    // What /init had was the time of the start, which was seconds ago.
+                    let _ = connected.set_clock(SystemTime::now());
                     let _ = client.set(connected);
                     on_notice(Notice::Hello);
                 }
@@ -165,22 +167,21 @@ fn wake(stream: UnixStream, resumption: &Resumption, options: Options) -> Result
     let client = Client::connect_with(stream, RESUME, options).map_err(text)?;
     let mut seed = [0; 512];
     crate::keys::fill_random(&mut seed).map_err(|error| error.to_string())?;
-    client.add_entropy(&seed).map_err(text)?;
-    client.set_clock(SystemTime::now()).map_err(text)?;
-    let options = nbv_guest::client::RunOptions { stdin: resumption.script.as_bytes(), timeout: Some(RESUME), ..Default::default() };
-    let output = client.run_with(&Spec::new(["/usr/bin/sh", "-eu", "-s"]), &options).map_err(text)?;
-    if output.status.success() { Ok(client) } else { Err(format!("its keys could not be replaced: {}", String::from_utf8_lossy(&output.stderr).trim())) }
+    let files: Vec<_> = resumption.keys.iter().map(|(name, text)| (0o600, name.as_str(), text.as_bytes())).collect();
+    // At once: the guest needs longer to wake for a request than to answer it.
+    let done = std::thread::scope(|scope| {
+        let entropy = scope.spawn(|| client.add_entropy(&seed));
+        let keys = scope.spawn(|| client.write_files(&files));
+        let clock = client.set_clock(SystemTime::now());
+        let ended = |_| Err(nbv_guest::client::Error::Disconnected);
+        clock.and(entropy.join().unwrap_or_else(ended)).and(keys.join().unwrap_or_else(ended))
+    });
+    done.map(|()| client).map_err(text)
 }
 
-/// A program for the shell that replaces a guest's private keys by those of this run. It needs no other program: each costs 0.1 s under
-/// emulation.
-pub(crate) fn new_keys(settings: &Settings, id: MachineId) -> String {
-    let keys = &settings.keys[id.0];
-    let mut script = "umask 077\ncd /run/nbv/ssh\n".to_owned();
-    for (name, text) in ssh_files(settings, keys) {
-        script.push_str(&format!("printf %s '{}' > {name}\n", text.replace('\'', r"'\''")));
-    }
-    script
+/// Files in a guest that hold the keys of this run.
+pub(crate) fn new_keys(settings: &Settings, id: MachineId) -> Vec<(String, String)> {
+    ssh_files(settings, &settings.keys[id.0]).into_iter().map(|(name, text)| (format!("/run/nbv/ssh/{name}"), text)).collect()
 }
 
 fn ssh_files(settings: &Settings, keys: &crate::machine::MachineKeys) -> [(&'static str, String); 5] {

@@ -33,6 +33,7 @@ mod session;
 pub mod snapshot;
 mod socket;
 mod ssh;
+mod starter;
 pub mod state;
 pub mod status;
 pub mod testing;

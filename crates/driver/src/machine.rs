@@ -317,7 +317,7 @@ pub(crate) fn start(
         let on_notice = move |notice| drop(sender.send(Input::Notice(id, generation, notice)));
         let guest = match (state, resume) {
             (Some(state), Some(together)) => {
-                let resumption = Resumption { monitor: Arc::clone(&monitor), state, together: Arc::clone(together), script: guest::new_keys(settings, id) };
+                let resumption = Resumption { monitor: Arc::clone(&monitor), state, together: Arc::clone(together), keys: guest::new_keys(settings, id) };
                 Guest::resume(control, resumption, on_notice)?
             }
             _ => Guest::open(control, on_notice)?,

@@ -17,6 +17,8 @@ pub struct RunOptions {
     pub keep_vm_state: bool,
     /// `--cold`: machines boot, whatever is saved; nothing is saved either.
     pub cold: bool,
+    /// `--jobs`: machines that boot at the same time; as many as the host has processors when absent.
+    pub jobs: Option<usize>,
     /// `--restore`: come back from the snapshot of this name.
     pub restore: Option<String>,
     /// `--only`: these machines; empty means all.
@@ -67,6 +69,7 @@ Ctrl-C stops them in order; a second Ctrl-C at once.
   --keep-vm-state           use the disks that are in the state folder, and keep them at the end
   --cold                    boot, even where the machines could resume from what an earlier run saved
   --restore NAME            come back from a snapshot (nixos-build-vms snapshot save NAME)
+  --jobs N                  how many machines boot at the same time (default: one for each processor of the host)
   --only NAME,...           start these machines only
   --plain                   lines instead of the full-screen view that a terminal gets
   --quiet                   lines, without those of the consoles
@@ -99,6 +102,11 @@ impl RunOptions {
                 Long("state-dir") => options.state_dir = Some(parser.value().map_err(usage)?.into()),
                 Long("keep-vm-state" | "keep-machine-state") | Short('K') => options.keep_vm_state = true,
                 Long("cold") => options.cold = true,
+                Short('j') | Long("jobs") => {
+                    let word = parser.value().map_err(usage)?.to_string_lossy().into_owned();
+                    let jobs = word.parse().ok().filter(|jobs| *jobs > 0);
+                    options.jobs = Some(jobs.ok_or_else(|| UsageError(format!("--jobs `{word}` is not a number of machines from 1 on")))?);
+                }
                 Long("restore") => {
                     let name = parser.value().map_err(usage)?;
                     options.restore = Some(name.into_string().map_err(|_| UsageError("the name of --restore is not text".into()))?);
@@ -165,7 +173,7 @@ mod tests {
     fn wrong_words_are_named() {
         for (line, word) in [
             ("--result /r --quite", "--quite"), ("--result /r --wait-ready", "needs a command"), ("--result /r x", "`x`"),
-            ("--quiet", "--result"), ("--result /r --accelerator xen", "xen"), ("--result /r --only ,", "names no machine"),
+            ("--quiet", "--result"), ("--result /r --accelerator xen", "xen"), ("--result /r --only ,", "names no machine"), ("--result /r --jobs 0", "--jobs `0`"),
             ("--result /r --restore a --cold", "--cold exclude"), ("--result /r --restore a -K", "--keep-vm-state exclude"),
         ] {
             let error = parse(line).unwrap_err().to_string();

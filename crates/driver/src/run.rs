@@ -17,8 +17,9 @@ use crate::lines::Lines;
 use crate::host::{Host, STATE_DIR_VARIABLE};
 use crate::keys::Key;
 use crate::machine::{MachineKeys, Settings, StartError, chain};
-use crate::network::{Network, Reboots};
+use crate::network::Network;
 use crate::options::RunOptions;
+use crate::starter::Starter;
 use crate::state::{self, StateDir, StateError};
 use crate::instant::{self, Place};
 use crate::saved::Origin;
@@ -238,6 +239,7 @@ impl Controls {
 
 /// What the run waits for.
 enum Happening {
+    NotStarted(Arc<StartError>),
     Event(Event),
     Interrupt,
     StopAsked,
@@ -287,6 +289,7 @@ pub fn run(options: &RunOptions, host: &Host, interrupts: Receiver<()>, show: Sh
         has_failed: false,
         place: prepared.place.clone(),
         wanted: Vec::new(),
+        starter: Starter::default(),
         sender,
     };
     run.screen.note(&describe(&network));
@@ -300,18 +303,20 @@ pub fn run(options: &RunOptions, host: &Host, interrupts: Receiver<()>, show: Sh
         run.screen.note("resuming what an earlier run saved (--cold boots)");
         network.resume_instantly(saved);
     }
-    let mut started = Ok(());
     run.wanted = network.all_to_start();
-    for id in run.wanted.clone() {
-        started = network.start(id, Reboots::Allowed);
-        if started.is_err() {
-            break;
-        }
-    }
+    let cores = std::thread::available_parallelism().map_or(1, usize::from);
+    // Those that resume wait for each other.
+    let at_once = if network.is_resumed() { usize::MAX } else { options.jobs.unwrap_or(cores) };
+    let failed_start = run.sender.clone();
+    let started = Starter::start(&network, run.wanted.clone(), at_once, move |error| drop(failed_start.send(Happening::NotStarted(error))));
     let code = match started {
-        Ok(()) => Ok(run.wait(&happenings)),
-        Err(error) => Err(error.into()),
+        Ok(starter) => {
+            run.starter = starter;
+            run.wait(&happenings)
+        }
+        Err(error) => Err(failed("cannot start the network")(error)),
     };
+    run.starter.stop();
     if options.keep_vm_state {
         run.screen.note(&format!("state kept in {}", network.settings().state_dir.display()));
     }
@@ -352,20 +357,21 @@ struct Run<'a> {
     has_failed: bool,
     /// The machines that were started.
     wanted: Vec<MachineId>,
+    starter: Starter,
     /// Where the network is saved once it is ready, if it booted.
     place: Option<Place>,
     sender: Sender<Happening>,
 }
 
 impl Run<'_> {
-    fn wait(&mut self, happenings: &Receiver<Happening>) -> u8 {
+    fn wait(&mut self, happenings: &Receiver<Happening>) -> Result<u8, RunError> {
         let count = u32::try_from(self.network.machines().count()).unwrap_or(u32::MAX);
         let cores = u32::try_from(std::thread::available_parallelism().map_or(1, usize::from)).unwrap_or(1);
         let patience = self.network.machines().map(|(id, _)| self.network.settings().accelerator(id).patience()).max().unwrap_or(1);
         let deadline = Instant::now() + READY_DEADLINE * patience * count.div_ceil(cores);
         loop {
             if self.is_over() {
-                return self.code();
+                return Ok(self.code());
             }
             let waits_for_ready = self.command.is_waiting() && !self.is_stopping;
             let next = match (waits_for_ready, self.command.kill_at) {
@@ -381,6 +387,7 @@ impl Run<'_> {
                 Ok(Happening::Event(event)) => self.event(event),
                 Ok(Happening::Interrupt) => self.interrupt(),
                 Ok(Happening::StopAsked) => self.stop(),
+                Ok(Happening::NotStarted(error)) => return Err(error.into()),
                 Ok(Happening::Hold) => self.is_held = true,
                 Ok(Happening::CommandEnded(status)) => {
                     self.command.ended(status);
@@ -388,14 +395,14 @@ impl Run<'_> {
                 }
                 Err(RecvTimeoutError::Timeout) if self.command.kill_at.is_some() => self.command.kill(),
                 Err(RecvTimeoutError::Timeout) => self.too_late(),
-                Err(RecvTimeoutError::Disconnected) => return MACHINE_FAILED,
+                Err(RecvTimeoutError::Disconnected) => return Ok(MACHINE_FAILED),
             }
         }
     }
 
     fn is_over(&self) -> bool {
         let runs = |id| self.network.view(id).phase.is_running();
-        !self.command.is_running() && (!self.is_held || self.is_stopping) && !self.network.machines().any(|(id, _)| runs(id))
+        self.starter.is_over() && !self.command.is_running() && (!self.is_held || self.is_stopping) && !self.network.machines().any(|(id, _)| runs(id))
     }
 
     fn code(&self) -> u8 {
@@ -467,6 +474,7 @@ impl Run<'_> {
 
     fn stop(&mut self) {
         self.is_stopping = true;
+        self.starter.stop();
         if !self.is_interrupted {
             self.command.terminate();
         }

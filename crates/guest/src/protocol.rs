@@ -65,6 +65,8 @@ pub const PING: u8 = 10;
 pub const CLOCK: u8 = 11;
 /// Host: random bytes for the kernel's pool, which then reseeds.
 pub const ENTROPY: u8 = 12;
+/// Host: files to write; for each mode u32, length u32, name with a NUL at its end, content.
+pub const FILES: u8 = 13;
 
 /// Guest: greeting.
 pub const GUEST_HELLO: u8 = 0x81;
@@ -88,7 +90,7 @@ pub const CLOSED: u8 = 0x89;
 pub const PONG: u8 = 0x8a;
 /// Guest: u8 (1 when repeated after a greeting), then text as `sd_notify` has it.
 pub const NOTICE: u8 = 0x8b;
-/// Guest: error number u32 (0: done) for [`CLOCK`] and [`ENTROPY`].
+/// Guest: error number u32 (0: done) for [`CLOCK`], [`ENTROPY`] and [`FILES`].
 pub const DONE: u8 = 0x8c;
 /// Guest: the program reads no input any more.
 pub const STDIN_GONE: u8 = 0x8d;
@@ -169,7 +171,7 @@ mod tests {
         for (name, value) in [
             ("F_HELLO", HELLO), ("F_OPEN", OPEN), ("F_OPEN_PART", OPEN_PART), ("F_STDIN", STDIN), ("F_STDIN_END", STDIN_END),
             ("F_SIGNAL", SIGNAL), ("F_WINDOW_SIZE", WINDOW_SIZE), ("F_CREDIT", CREDIT), ("F_CLOSE", CLOSE), ("F_PING", PING),
-            ("F_CLOCK", CLOCK), ("F_ENTROPY", ENTROPY),
+            ("F_CLOCK", CLOCK), ("F_ENTROPY", ENTROPY), ("F_FILES", FILES),
         ] {
             assert!(header.contains(&format!("{name} = {value},")), "{name}");
         }

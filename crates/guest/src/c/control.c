@@ -575,12 +575,34 @@ static int add_entropy(const u8 *b, u32 n) {
     return r ? r : again;
 }
 
+// Writes files: for each mode, length of the content, name with a NUL, content.
+static int write_files(const u8 *b, u32 n) {
+    while (n) {
+        u32 at = 8;
+        if (n < at) return -EINVAL;
+        u32 mode = get32(b), len = get32(b + 4);
+        const char *name = (const char *)b + at;
+        while (at < n && b[at]) at++;
+        if (at == n || ++at > n || len > n - at) return -EINVAL;
+        if (guest) while (*name == '/') name++;
+        int fd = xopen(name, O_WRONLY | O_CREAT | O_TRUNC, (int)mode);
+        if (fd < 0) return fd;
+        int r = write_all(fd, b + at, len);
+        xclose(fd);
+        if (r < 0) return r;
+        b += at + len;
+        n -= at + len;
+    }
+    return 0;
+}
+
 static void take_frame(int type, u32 id, u8 *b, u32 n) {
     if (type == F_HELLO) { hello(b, n); return; }
     if (!greeted) return;
     if (type == F_PING) { send(G_PONG, id, b, n > 64 ? 64 : n); return; }
     if (type == F_CLOCK) { send32(G_DONE, id, (u32)-set_clock(b, n)); return; }
     if (type == F_ENTROPY) { send32(G_DONE, id, (u32)-add_entropy(b, n)); return; }
+    if (type == F_FILES) { send32(G_DONE, id, (u32)-write_files(b, n)); return; }
     struct channel *c = find(id);
     if (type == F_OPEN || type == F_OPEN_PART) {
         if (c && c->started) { complain("channel %d is open already", (int)id); return; }

@@ -363,6 +363,26 @@ impl Client {
         self.done(p::ENTROPY, bytes, "take entropy")
     }
 
+    /// Writes small files, in place, without a program in the guest: mode, name (from the machine's root), content; all together at most
+    /// [`crate::protocol::BODY_MAX`] bytes.
+    ///
+    /// # Errors
+    /// [`Error::Refused`] when one cannot be written, [`Error::NoAnswer`], [`Error::Disconnected`].
+    pub fn write_files(&self, files: &[(u32, &str, &[u8])]) -> Result<()> {
+        let mut body = Vec::new();
+        for (mode, name, content) in files {
+            body.extend_from_slice(&mode.to_le_bytes());
+            body.extend_from_slice(&u32::try_from(content.len()).unwrap_or(u32::MAX).to_le_bytes());
+            body.extend_from_slice(name.as_bytes());
+            body.push(0);
+            body.extend_from_slice(content);
+        }
+        if body.len() > p::BODY_MAX || files.iter().any(|(_, name, _)| name.contains('\0')) {
+            return Err(Error::Request("files of more than 32 kB together, or with a NUL in their names"));
+        }
+        self.done(p::FILES, &body, "write files")
+    }
+
     fn done(&self, kind: u8, body: &[u8], what: &'static str) -> Result<()> {
         let (_, answer) = self.ask(kind, body, Duration::from_secs(30))?;
         match number(&answer, 0) {

@@ -271,3 +271,18 @@ fn a_new_connection_finds_the_guest_amid_an_old_frame() {
     let _ = child.kill();
     let _ = child.wait();
 }
+
+#[test]
+fn files_are_written_without_a_program_and_what_fails_is_said() {
+    let host = host();
+    let folder = tempfile::tempdir().expect("a folder");
+    let name = |file: &str| folder.path().join(file).to_str().expect("text").to_owned();
+    fs::write(name("a"), "longer than before").expect("written");
+    let (a, b) = (name("a"), name("b"));
+    host.client.write_files(&[(0o600, &a, b"one\0two"), (0o640, &b, b"")]).expect("written");
+    assert_eq!(fs::read(&a).expect("there"), b"one\0two");
+    assert_eq!(fs::metadata(&b).expect("there").permissions().mode() & 0o777, 0o640);
+    assert!(matches!(host.client.write_files(&[(0o600, &name("no/such"), b"x")]), Err(Error::Refused { errno: 2, .. })));
+    assert!(matches!(host.client.write_files(&[(0o600, &a, &[0; 40_000])]), Err(Error::Request(_))));
+    host.client.ping(Duration::from_secs(10)).expect("still there");
+}
