@@ -6,16 +6,24 @@
 
 use std::fs::File;
 use std::path::{Path, PathBuf};
-use std::time::SystemTime;
+use std::time::{Duration, Instant, SystemTime};
 
 use crate::machine::Settings;
 use crate::network::Network;
+use crate::starter;
 use crate::saved::{self, Lasting, Origin, SaveError, Saved};
 
 /// Bytes on disk that all saved states may take together; the oldest go first.
 const BYTES_MAX: u64 = 4 << 30;
 /// Bytes that must stay free on the disk.
 const FREE_MIN: u64 = 2 << 30;
+
+/// How long machines may take to come to rest, for each that a processor has to serve; and all in all.
+const SETTLE: Duration = Duration::from_millis(1500);
+const SETTLE_MAX: Duration = Duration::from_secs(6);
+/// How often is looked, and how much of one processor all together may use then.
+const SETTLE_LOOK: Duration = Duration::from_millis(200);
+const SETTLED: f64 = 0.25;
 
 /// Where the state of one network is, or would be.
 #[derive(Debug, Clone)]
@@ -57,7 +65,26 @@ impl Place {
     pub fn save(&self, network: &Network) -> Result<(), SaveError> {
         saved::make_private(&self.base)?;
         evict(&self.base);
+        settle(network);
         saved::save(network, &self.dir(), Lasting::UntilReboot, FREE_MIN)
+    }
+}
+
+/// Waits a little until the machines have little to do: a service that counts as started may not listen yet, and what a machine does
+/// just after it became ready it would do again each time it resumes.
+fn settle(network: &Network) {
+    let used = || network.machines().filter_map(|(id, _)| starter::processor_time(network.view(id).pid?)).sum::<f64>();
+    let cores = std::thread::available_parallelism().map_or(1, usize::from);
+    let rounds = u32::try_from(network.machines().count().div_ceil(cores)).unwrap_or(1);
+    let deadline = Instant::now() + (SETTLE * rounds).min(SETTLE_MAX);
+    let mut before = used();
+    while Instant::now() < deadline {
+        std::thread::sleep(SETTLE_LOOK);
+        let now = used();
+        if now - before < SETTLED * SETTLE_LOOK.as_secs_f64() {
+            return;
+        }
+        before = now;
     }
 }
 
