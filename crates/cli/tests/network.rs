@@ -160,6 +160,39 @@ fn qemus_of(state: &Path) -> usize {
         .count()
 }
 
+/// Memory (a file in /run), disks and time of both machines, before and after; and what is refused.
+fn a_snapshot_brings_all_back(net: &Running) {
+    let tool = |words: &[&str]| {
+        let output = net.tool(&[&["snapshot"], words].concat(), b"");
+        (output.status.code(), String::from_utf8_lossy(&output.stdout).into_owned() + &String::from_utf8_lossy(&output.stderr))
+    };
+    let write = |text: &str| ["test1", "test2"].map(|machine| net.on("shell", machine, &format!("echo {text} | tee /root/mark > /run/mark")));
+    let read = || ["test1", "test2"].map(|machine| net.on("shell", machine, "cat /root/mark /run/mark /proc/sys/kernel/random/boot_id"));
+    write("one");
+    let before = read();
+    assert_eq!(tool(&["save", "before"]), (Some(0), String::new()));
+    let (code, text) = tool(&["save", "before"]);
+    assert!(code == Some(1) && text.contains("--replace"), "{text}");
+    write("two");
+    assert_ne!(read(), before);
+    assert_eq!(tool(&["restore", "before"]), (Some(0), String::new()));
+    assert_eq!(read(), before);
+    let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap().as_secs();
+    for machine in ["test1", "test2"] {
+        let its: u64 = net.on("ssh", machine, "date +%s").parse().unwrap();
+        assert!(its.abs_diff(now) < 60, "{machine} has {its}, here it is {now}");
+    }
+    net.on("shell", "test1", "ping -c 1 -W 10 test2");
+    let (code, text) = tool(&["restore", "befor"]);
+    assert!(code == Some(1) && text.contains("did you mean `before`?"), "{text}");
+    let (code, text) = tool(&["save", "../before"]);
+    assert!(code == Some(1) && text.contains("no `/`"), "{text}");
+    let (code, text) = tool(&["list"]);
+    assert!(code == Some(0) && text.contains("before") && text.contains("test1, test2"), "{text}");
+    assert_eq!(tool(&["delete", "before"]), (Some(0), String::new()));
+    assert!(tool(&["list"]).1.contains("no snapshot"));
+}
+
 #[test]
 fn the_manual_pages_network_runs() {
     let result = build("man-page.nix");
@@ -205,6 +238,8 @@ fn the_manual_pages_network_runs() {
     let status = net.tool(&["status"], b"");
     let status = String::from_utf8_lossy(&status.stdout).into_owned();
     assert!(status.contains("port 80") && status.contains("networking.firewall.allowedTCPPorts"), "{status}");
+
+    a_snapshot_brings_all_back(&net);
 
     let mode = std::os::unix::fs::PermissionsExt::mode(&std::fs::metadata(&net.state).unwrap().permissions());
     assert_eq!(mode & 0o077, 0, "the state directory is its owner's alone");

@@ -39,10 +39,10 @@ impl Starter {
         let (own, network) = (starter.clone(), network.clone());
         std::thread::Builder::new().name("starter".into()).spawn(move || {
             let result = own.run(&network, &machines, at_once.max(1));
-            own.is_over.store(true, Ordering::SeqCst);
             if let Err(error) = result {
                 on_failure(error);
             }
+            own.is_over.store(true, Ordering::SeqCst);
         })?;
         Ok(starter)
     }
