@@ -1,5 +1,6 @@
 //! The archive as a whole: mirror, indices, package files, each kept in the cache by hash.
 
+use crate::deb::read_limited;
 use crate::error::{DebianError, Result};
 use crate::files::{self, NewFile};
 use crate::http::{Client, Expected};
@@ -11,10 +12,13 @@ use crate::release::Release;
 use crate::resolve::{Conflict, resolve};
 use crate::system::System;
 use std::collections::{BTreeSet, HashMap};
-use std::io::{Read, Seek, Write};
+use std::io::{Seek, Write};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, OnceLock};
 use std::time::Duration;
+
+/// Most bytes that an index may unpack to; that of Debian's largest suite has about 60 MiB.
+const MAX_INDEX: u64 = 1 << 30;
 
 /// How an archive is reached and where its files are kept.
 #[derive(Clone, Debug)]
@@ -229,8 +233,8 @@ impl Archive {
         if found != hash {
             return Err(DebianError::BadHash { url: url.into(), expected: format!("sha256 {hash}"), found: format!("sha256 {found}") });
         }
-        let mut text = String::with_capacity(xz.len() * 6);
-        liblzma::read::XzDecoder::new(xz).read_to_string(&mut text).map_err(|e| DebianError::format(url, e.to_string()))?;
+        let text = read_limited(liblzma::read::XzDecoder::new(xz), xz.len() * 6, MAX_INDEX).map_err(|e| DebianError::format(url, e.to_string()))?;
+        let text = String::from_utf8(text).map_err(|_| DebianError::format(url, "it is not UTF-8"))?;
         let path = self.index_path(hash);
         Index::build(&text, &path)?;
         Index::open(&path, system, hash, date)

@@ -129,22 +129,60 @@ fn ar(b: &[u8]) -> Result<Vec<(String, Range<usize>)>, &'static str> {
     Ok(out)
 }
 
+/// Most bytes that one archive of a package may unpack to; the largest of Debian has about 3 GiB.
+const MAX_UNPACKED: u64 = 6 << 30;
+
 /// Decompresses a member by the end of its name. `guess`: expected size, 0 when unknown.
 fn expand(name: &str, body: &[u8], guess: usize) -> Result<Vec<u8>, String> {
-    let mut out = Vec::with_capacity(guess);
-    let text = |e: std::io::Error| format!("{name}: {e}");
-    match name.rsplit('.').next() {
-        Some("xz") => liblzma::read::XzDecoder::new(body).read_to_end(&mut out).map_err(text)?,
-        Some("gz") => flate2::read::GzDecoder::new(body).read_to_end(&mut out).map_err(text)?,
-        Some("zst") => ruzstd::decoding::StreamingDecoder::new(body)
-            .map_err(|e| format!("{name}: {e}"))?
-            .read_to_end(&mut out)
-            .map_err(text)?,
+    expand_limited(name, body, guess, MAX_UNPACKED)
+}
+
+fn expand_limited(name: &str, body: &[u8], guess: usize, limit: u64) -> Result<Vec<u8>, String> {
+    let mut zstd;
+    let (mut xz, mut gz, mut plain);
+    let reader: &mut dyn Read = match name.rsplit('.').next() {
+        Some("xz") => {
+            xz = liblzma::read::XzDecoder::new(body);
+            &mut xz
+        }
+        Some("gz") => {
+            gz = flate2::read::GzDecoder::new(body);
+            &mut gz
+        }
+        Some("zst") => {
+            zstd = ruzstd::decoding::StreamingDecoder::new(body).map_err(|e| format!("{name}: {e}"))?;
+            &mut zstd
+        }
         Some("tar") => {
-            out.extend_from_slice(body);
-            0
+            plain = body;
+            &mut plain
         }
         _ => return Err(format!("{name} is compressed in a way that is not known here")),
     };
+    read_limited(reader, guess, limit).map_err(|e| format!("{name}: {e}"))
+}
+
+/// Reads all, which must not be more than `limit` bytes. `guess`: how many there may be.
+pub(crate) fn read_limited(reader: impl Read, guess: usize, limit: u64) -> std::io::Result<Vec<u8>> {
+    let mut out = Vec::with_capacity(guess.min(256 << 20));
+    reader.take(limit + 1).read_to_end(&mut out)?;
+    if out.len() as u64 > limit {
+        return Err(std::io::Error::new(std::io::ErrorKind::InvalidData, format!("it unpacks to more than {limit} bytes")));
+    }
     Ok(out)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn no_more_is_unpacked_than_allowed() {
+        use std::io::Write;
+        let mut gz = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::best());
+        gz.write_all(&vec![0; 1 << 20]).unwrap();
+        let bomb = gz.finish().unwrap();
+        assert!(expand_limited("data.tar.gz", &bomb, 0, (1 << 20) - 1).unwrap_err().contains("more than"));
+        assert_eq!(expand_limited("data.tar.gz", &bomb, 0, 1 << 20).unwrap().len(), 1 << 20);
+    }
 }

@@ -203,11 +203,11 @@ impl Index {
         let mut front = vec![0u8; stanzas as usize];
         file.read_exact_at(&mut front, 0).map_err(DebianError::io("reading", path))?;
         let index = Index { system, hash: hash.into(), date: date.into(), file, front, packages, provides, stanzas };
-        if index.checked() { Ok(index) } else { Err(bad()) }
+        if index.checked(end - stanzas) { Ok(index) } else { Err(bad()) }
     }
 
-    /// All offsets lie inside, and all strings are UTF-8: so the accessors cannot fail.
-    fn checked(&self) -> bool {
+    /// All offsets lie inside (`stanzas`: bytes of stanzas), and all strings are UTF-8: so the accessors cannot fail.
+    fn checked(&self, stanzas: u64) -> bool {
         let strings = HEAD + self.packages * PACKAGE + self.provides * PROVIDE;
         let Some(text) = self.front.get(strings..) else { return false };
         let Ok(text) = std::str::from_utf8(text) else { return false };
@@ -216,7 +216,8 @@ impl Index {
             let (n, v) = (u16_at(&self.front, at + 4), u16_at(&self.front, at + 6));
             text.is_char_boundary(from) && text.is_char_boundary(from + n) && text.is_char_boundary(from + n + v)
         };
-        (0..self.packages).all(|i| fits(HEAD + i * PACKAGE))
+        let is_there = |at: usize| u64::from(u32_at(&self.front, at + 8)) + u64::from(u32_at(&self.front, at + 12)) <= stanzas;
+        (0..self.packages).all(|i| fits(HEAD + i * PACKAGE) && is_there(HEAD + i * PACKAGE))
             && (0..self.provides).all(|i| {
                 let at = HEAD + self.packages * PACKAGE + i * PROVIDE;
                 fits(at) && (u32_at(&self.front, at + 8) as usize) < self.packages

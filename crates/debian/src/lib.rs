@@ -12,6 +12,8 @@ mod deb;
 pub mod error;
 mod fetch;
 mod files;
+#[cfg(test)]
+mod fuzz;
 pub mod http;
 pub mod index;
 pub mod layer;

@@ -29,13 +29,25 @@ impl Release {
     /// Reads an InRelease file after checking its signature and that it is of the suite.
     pub(crate) fn verify(inrelease: &str, url: &str, suite: &str) -> Result<Release> {
         let text = signature::verified_text(inrelease, url)?;
-        let get = |k| field(&text, k).unwrap_or("").to_string();
-        let release = Release {
+        let release = Release::read(&text);
+        if release.codename != suite {
+            return Err(DebianError::Signature {
+                url: url.into(),
+                why: format!("it is of the suite '{}', not '{suite}'", release.codename),
+            });
+        }
+        Ok(release)
+    }
+
+    /// What a text says; absent fields are empty.
+    pub(crate) fn read(text: &str) -> Release {
+        let get = |k| field(text, k).unwrap_or("").to_string();
+        Release {
             origin: get("Origin"),
             codename: get("Codename"),
             date: get("Date"),
             by_hash: get("Acquire-By-Hash") == "yes",
-            files: field(&text, "SHA256")
+            files: field(text, "SHA256")
                 .unwrap_or("")
                 .lines()
                 .filter_map(|l| {
@@ -45,14 +57,7 @@ impl Release {
                     Some((w.next()?.to_string(), size, hash))
                 })
                 .collect(),
-        };
-        if release.codename != suite {
-            return Err(DebianError::Signature {
-                url: url.into(),
-                why: format!("it is of the suite '{}', not '{suite}'", release.codename),
-            });
         }
-        Ok(release)
     }
 
     /// Size and SHA-256 of a file of the suite, such as "main/binary-amd64/Packages.xz".

@@ -1,5 +1,7 @@
 //! Values to and from `serde_json`.
 
+use serde::Serialize;
+use serde::de::DeserializeOwned;
 use serde_json::{Map, Number, Value as Json};
 
 use crate::context::Context;
@@ -67,6 +69,25 @@ impl<'h> Evaluator<'h> {
                 Err(EvalError::type_error(format!("cannot convert {} to JSON", v.kind().describe())))
             }
         })
+    }
+
+    /// Reads a value into a type of the program's own, deeply forced; as JSON says it (see [`to_json`](Evaluator::to_json)). What the
+    /// strings depend on is dropped.
+    ///
+    /// # Errors
+    /// Evaluation fails; a part has no form in JSON (a function); the value has another shape than the type.
+    pub fn read<T: DeserializeOwned>(&self, r: Ref<'h>) -> EvalResult<T> {
+        let (json, _) = self.to_json(r)?;
+        serde_json::from_value(json).map_err(|e| EvalError::type_error(format!("the value has another shape than is wanted: {e}")))
+    }
+
+    /// A value out of data of the program: structs are sets, `None` is null.
+    ///
+    /// # Errors
+    /// The data has no form in JSON, such as a map with keys that are no strings.
+    pub fn value_of(&self, data: &impl Serialize) -> EvalResult<Value<'h>> {
+        let json = serde_json::to_value(data).map_err(|e| EvalError::invalid(format!("the data is no value: {e}")))?;
+        Ok(self.from_json(&json))
     }
 
     /// A value out of JSON. Integers beyond 64 bits become floats.

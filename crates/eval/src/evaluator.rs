@@ -195,20 +195,35 @@ fn stack_limit() -> usize {
     }
 }
 
-/// Stack for [`on_big_stack`]: deep recursion up to `max-call-depth` fits. Only touched pages cost memory.
+/// Stack of a further thread. Only touched pages cost memory.
 pub(crate) const BIG_STACK: usize = 512 << 20;
 
-/// Runs a function on a thread with a stack large enough for the deepest evaluation.
+/// Sizes of stack that [`on_big_stack`] tries: a million values nested by laziness fit in the first.
+const STACKS: [usize; 4] = [4 << 30, 1 << 30, BIG_STACK, 64 << 20];
+
+/// Runs a function on a thread with a stack large enough for the deepest evaluation, or as large as the system gives.
+/// Only touched pages cost memory.
+///
+/// # Panics
+/// When `f` does; when no thread can be made.
 pub fn on_big_stack<T: Send>(f: impl FnOnce() -> T + Send) -> T {
+    let f = Mutex::new(Some(f));
     std::thread::scope(|scope| {
-        let thread = std::thread::Builder::new().name("evaluator".into()).stack_size(BIG_STACK);
-        match thread.spawn_scoped(scope, f) {
-            Ok(handle) => match handle.join() {
-                Ok(value) => value,
-                Err(panic) => std::panic::resume_unwind(panic),
-            },
-            Err(e) => panic!("a thread for evaluation can be made: {e}"),
+        for size in STACKS {
+            let thread = std::thread::Builder::new().name("evaluator".into()).stack_size(size);
+            let run = || {
+                let f = lock(&f).take();
+                f.map(|f| f())
+            };
+            if let Ok(handle) = thread.spawn_scoped(scope, run) {
+                return match handle.join() {
+                    Ok(Some(value)) => value,
+                    Ok(None) => unreachable!("the function is taken once"),
+                    Err(panic) => std::panic::resume_unwind(panic),
+                };
+            }
         }
+        panic!("no thread for evaluation can be made")
     })
 }
 
@@ -513,12 +528,18 @@ impl<'h> Evaluator<'h> {
         Ok(())
     }
 
+    #[cold]
+    fn stack_full(&self) -> EvalError {
+        EvalError::new("eval::stack-overflow", "stack overflow: values are nested more deeply than the machine's stack is large")
+            .hint("a long chain of values that wait for each other is often made by a fold; force each on the way (foldl', builtins.seq)")
+    }
+
     /// Fails before the machine stack ends.
     #[inline(always)]
     pub(crate) fn check_stack(&self) -> EvalResult<()> {
         let here = 0u8;
         if (&raw const here as usize) < self.stack_limit {
-            return Err(self.stack_overflow());
+            return Err(self.stack_full());
         }
         Ok(())
     }

@@ -2,50 +2,123 @@
 //!
 //! Pure computation: files, environment, messages and the store enter through the trait [`World`].
 //!
-//! ```
-//! use std::path::{Path, PathBuf};
-//! use std::sync::Arc;
-//! use nbv_eval::{Evaluator, FileKind, Heap, MessageKind, Settings, World, WorldError};
+//! # Evaluate and look at values
 //!
-//! struct Empty;
-//! impl World for Empty {
-//!     fn read_file(&self, _: &Path) -> Result<Vec<u8>, WorldError> { Err(WorldError::new("no such file")) }
-//!     fn file_kind(&self, _: &Path) -> Result<Option<FileKind>, WorldError> { Ok(None) }
-//!     fn read_link(&self, _: &Path) -> Result<PathBuf, WorldError> { Err(WorldError::new("no such file")) }
-//!     fn read_dir(&self, _: &Path) -> Result<Vec<(Vec<u8>, FileKind)>, WorldError> { Ok(vec![]) }
-//!     fn message(&self, _: MessageKind, _: &str) {}
-//! }
+//! All memory of an evaluation belongs to a [`Heap`] and is freed with it; there is no state outside. A value is evaluated
+//! when it is forced.
+//!
+//! ```
+//! use std::path::Path;
+//! use std::sync::Arc;
+//! use nbv_eval::{Evaluator, Heap, Nowhere, Settings, View};
 //!
 //! nbv_eval::on_big_stack(|| {
 //!     let heap = Heap::new();
-//!     let ev = Evaluator::new(&heap, Arc::new(Empty), Settings::default(), vec![]);
-//!     let value = ev.eval_expr("{ a = map (x: x * 2) [ 1 2 ]; }", Path::new("/")).unwrap();
+//!     let ev = Evaluator::new(&heap, Arc::new(Nowhere), Settings::default(), vec![]);
+//!     let value = ev.eval_expr("{ a = map (x: x * 2) [ 1 2 ]; b = throw \"no\"; }", Path::new("/"))?;
 //!     let attrs = value.as_attrs().unwrap();
-//!     let list = ev.select(attrs, "a").unwrap();
-//!     let (json, context) = ev.to_json(ev.cell(list)).unwrap();
-//!     assert_eq!(json.to_string(), "[2,4]");
-//!     assert!(context.is_empty());
-//! });
+//!     let list = ev.select(attrs, "a")?; // forced, its elements not
+//!     let View::List(items) = list.view() else { panic!("a list") };
+//!     assert_eq!(ev.force_int(items[1])?, 4);
+//!     ev.force_deep(ev.cell(list))?;
+//!     assert_eq!(ev.print(list)?, b"[ 2 4 ]");
+//!     // Errors are values with code, message, places and reasons; `nbv_diag::render` makes them text.
+//!     let error = ev.select(attrs, "b").unwrap_err();
+//!     assert!(error.is_catchable());
+//!     assert!(error.message().contains("no"));
+//!     // Parsing alone: the desugared text, as `nix-instantiate --parse` prints it.
+//!     let tree = ev.parse_to_text(nbv_eval::Origin::String, b"x: x", Path::new("/"))?;
+//!     assert_eq!(tree, b"(x: x)");
+//!     Ok::<(), nbv_eval::EvalError>(())
+//! })
+//! .unwrap();
 //! ```
+//!
+//! # The program's own types
+//!
+//! [`Evaluator::read`] takes a value into any type that serde reads, [`Evaluator::value_of`] makes a value of any that it
+//! writes; [`Evaluator::to_json`] and [`Evaluator::from_json`] do so with `serde_json::Value`.
+//!
+//! ```
+//! # use std::{path::Path, sync::Arc};
+//! # use nbv_eval::{Evaluator, Heap, Nowhere, Settings};
+//! #[derive(serde::Serialize, serde::Deserialize, PartialEq, Debug)]
+//! struct Machine { name: String, memory: Option<u64> }
+//!
+//! # nbv_eval::on_big_stack(|| {
+//! let heap = Heap::new();
+//! let ev = Evaluator::new(&heap, Arc::new(Nowhere), Settings::default(), vec![]);
+//! let double = ev.eval_expr("m: m // { memory = m.memory * 2; }", Path::new("/"))?;
+//! let machine = ev.cell(ev.value_of(&Machine { name: "a".into(), memory: Some(512) })?);
+//! let result = ev.cell(ev.call(double, &[machine])?);
+//! assert_eq!(ev.read::<Machine>(result)?, Machine { name: "a".into(), memory: Some(1024) });
+//! assert!(ev.read::<Vec<String>>(result).is_err());
+//! # Ok::<(), nbv_eval::EvalError>(())
+//! # }).unwrap();
+//! ```
+//!
+//! # A builtin of one's own
+//!
+//! ```
+//! # use std::{path::Path, sync::Arc};
+//! # use nbv_eval::{EvalError, Evaluator, Heap, Nowhere, PrimOp, Settings};
+//! let repeat = PrimOp::new("repeat", 2, |ev, args| {
+//!     let n = ev.force_int(args[0])?;
+//!     let s = ev.force_string(args[1])?;
+//!     let n = usize::try_from(n).map_err(|_| EvalError::invalid(format!("cannot repeat a string {n} times")))?;
+//!     Ok(ev.str_with(s.bytes().repeat(n), s.context()))
+//! });
+//! # nbv_eval::on_big_stack(|| {
+//! let heap = Heap::new();
+//! let ev = Evaluator::new(&heap, Arc::new(Nowhere), Settings::default(), vec![repeat]);
+//! let value = ev.eval_expr("builtins.repeat 3 \"ab\"", Path::new("/"))?;
+//! assert_eq!(value.as_string().unwrap().bytes(), b"ababab");
+//! # Ok::<(), EvalError>(())
+//! # }).unwrap();
+//! ```
+//!
+//! # Files and a store
+//!
+//! ```
+//! # use std::{path::Path, sync::{Arc, Mutex}};
+//! use nbv_eval::{Evaluator, FileKind, Heap, Settings, World, WorldError};
+//!
+//! /// One file, and a store that keeps what derivations are called.
+//! #[derive(Default)]
+//! struct Mine(Mutex<Vec<String>>);
+//!
+//! impl World for Mine {
+//!     fn file_kind(&self, path: &Path) -> Result<Option<FileKind>, WorldError> {
+//!         Ok((path == Path::new("/a.nix")).then_some(FileKind::Regular { is_executable: false }))
+//!     }
+//!     fn read_file(&self, _: &Path) -> Result<Vec<u8>, WorldError> {
+//!         Ok(b"derivation { name = \"x\"; system = \"s\"; builder = \"/b\"; }".to_vec())
+//!     }
+//!     fn store_derivation(&self, path: &str, _bytes: &[u8], _references: &[String]) -> Result<(), WorldError> {
+//!         self.0.lock().unwrap().push(path.to_owned());
+//!         Ok(())
+//!     }
+//! }
+//!
+//! # nbv_eval::on_big_stack(|| {
+//! let world = Arc::new(Mine::default());
+//! let heap = Heap::new();
+//! let ev = Evaluator::new(&heap, world.clone(), Settings::default(), vec![]);
+//! let value = ev.eval_file(Path::new("/a.nix"))?;
+//! let path: String = ev.read(ev.cell(value))?;
+//! assert!(path.starts_with("/nix/store/") && path.ends_with("-x"));
+//! assert_eq!(world.0.lock().unwrap().len(), 1);
+//! # Ok::<(), nbv_eval::EvalError>(())
+//! # }).unwrap();
+//! ```
+//!
+//! Several threads work on one evaluation with [`Evaluator::fork_handle`] and [`Evaluator::fork`], or with
+//! [`Evaluator::work_ahead`]; evaluations with heaps of their own do not know of each other.
 //!
 //! # How to write a builtin
 //!
 //! A builtin is a [`PrimFn`] in one of the tables that `builtins/mod.rs` lists: `PrimOp::new("name", arity, f)`.
 //! It gets exactly `arity` *unforced* cells ([`Ref`]) and gives a finished [`Value`].
-//!
-//! ```ignore
-//! fn repeat<'h>(ev: &Evaluator<'h>, args: &[Ref<'h>]) -> EvalResult<Value<'h>> {
-//!     let n = ev.force_int(args[0])?;                  // also force, force_string, force_list, force_attrs, …
-//!     let s = ev.force_string(args[1])?;               // Str: .bytes(), .context()
-//!     if n < 0 {
-//!         return Err(EvalError::invalid(format!("cannot repeat a string {n} times"))); // the caller adds the place
-//!     }
-//!     let text = s.bytes().repeat(n as usize);
-//!     let string = ev.str_with(text, s.context());     // ev.str(..) without context
-//!     let items = ev.list(&[ev.cell(string), ev.null_cell(), args[0]]);
-//!     Ok(ev.attrs(vec![ev.attr("items", items), ev.attr("count", Value::int(n))]))
-//! }
-//! ```
 //!
 //! * [`Value`] is a copyable 16-byte value; [`Ref`] is the heap cell that lists, sets and arguments hold.
 //!   `ev.cell(v)` makes one; `ev.lazy_call(f, arg)` makes one that applies `f` when forced; pass on `args[i]`
@@ -101,4 +174,4 @@ pub use primop::{PrimClosure, PrimFn, PrimOp};
 pub use select::Found;
 pub use print::{attribute_name, float_fixed, float_general, is_identifier, quote};
 pub use value::{EvalResult, Kind, Lambda, Pap, Ref, Slot, Str, Value, View};
-pub use world::{FileKind, GitRequest, GitTree, MessageKind, World, WorldError};
+pub use world::{FileKind, GitRequest, GitTree, MessageKind, Nowhere, World, WorldError};

@@ -99,16 +99,32 @@ pub struct GitTree {
     pub is_dirty: bool,
 }
 
-/// Everything outside of the evaluator. Paths are absolute.
+fn no_file<T>() -> Result<T, WorldError> {
+    Err(WorldError::new("no such file or directory"))
+}
+
+/// Everything outside of the evaluator. Paths are absolute. A world that implements nothing has no files, no environment
+/// and no store that is written, and drops messages: `impl World for Mine {}`.
 pub trait World: Send + Sync {
     /// The bytes of a file, following symbolic links.
-    fn read_file(&self, path: &Path) -> Result<Vec<u8>, WorldError>;
+    fn read_file(&self, _path: &Path) -> Result<Vec<u8>, WorldError> {
+        no_file()
+    }
+
     /// What is at a path, not following a final link; `None` when nothing is.
-    fn file_kind(&self, path: &Path) -> Result<Option<FileKind>, WorldError>;
+    fn file_kind(&self, _path: &Path) -> Result<Option<FileKind>, WorldError> {
+        Ok(None)
+    }
+
     /// The target of a symbolic link.
-    fn read_link(&self, path: &Path) -> Result<PathBuf, WorldError>;
+    fn read_link(&self, _path: &Path) -> Result<PathBuf, WorldError> {
+        no_file()
+    }
+
     /// The entries of a folder, in any order.
-    fn read_dir(&self, path: &Path) -> Result<Vec<(Vec<u8>, FileKind)>, WorldError>;
+    fn read_dir(&self, _path: &Path) -> Result<Vec<(Vec<u8>, FileKind)>, WorldError> {
+        no_file()
+    }
 
     /// An absolute path for a relative one of the search path.
     fn absolute(&self, path: &[u8]) -> Vec<u8> {
@@ -126,7 +142,7 @@ pub trait World: Send + Sync {
     }
 
     /// A message for the user.
-    fn message(&self, kind: MessageKind, text: &str);
+    fn message(&self, _kind: MessageKind, _text: &str) {}
 
     /// A derivation was instantiated: its path, its bytes and what it refers to.
     fn store_derivation(&self, _path: &str, _bytes: &[u8], _references: &[String]) -> Result<(), WorldError> {
@@ -174,3 +190,9 @@ pub trait World: Send + Sync {
         Err(WorldError::new(format!("repositories cannot be read here: {}", request.url)))
     }
 }
+
+/// A world without anything.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Nowhere;
+
+impl World for Nowhere {}

@@ -166,6 +166,19 @@ mod tests {
     }
 
     #[test]
+    fn damaged_streams_end_or_give_frames_of_the_bytes_that_are_there() {
+        let samples = [[encode(GUEST_HELLO, 0, &[1; 40]), encode(STDOUT, 3, b"text"), encode(EXIT, 3, &[0; 8]), encode(NOTICE, 0, b"\0READY=1")].concat()];
+        let pieces: [&[u8]; 3] = [b"\x84\0\0\0\xff\xff\xff\xff", b"\x84\0\0\0\0\0\x01\0", &MAGIC];
+        nbv_damage::fuzz(&samples, &pieces, 4000, |bytes| {
+            let mut rest = bytes;
+            while let Ok(frame) = read_frame(&mut rest) {
+                assert!(frame.kind >= 0x80 && frame.body.len() <= BODY_MAX);
+                let _ = (number(&frame.body, 0), number(&frame.body, 8));
+            }
+        });
+    }
+
+    #[test]
     fn numbers_are_those_of_the_c_side() {
         let header = include_str!("c/wire.h");
         for (name, value) in [

@@ -1,10 +1,11 @@
-//! Formats of the Nix world, bit for bit: hashes and their spellings, store paths, derivations (ATerm), archives (NAR),
-//! version numbers. Pure data in, data out.
+//! Formats of the Nix world, bit for bit: hashes and their spellings, store paths, derivations (ATerm), archives (NAR; tar and
+//! zip from elsewhere), version numbers. Pure data in, data out.
 //!
 //! Not here: evaluation, building, or where a store is kept.
 
 #![forbid(unsafe_code)]
 
+pub mod archive;
 mod aterm;
 pub mod derivation;
 pub mod hash;

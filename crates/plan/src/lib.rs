@@ -265,6 +265,19 @@ mod tests {
     }
 
     #[test]
+    fn damaged_plans_are_refused_or_read() {
+        let pieces: [&[u8]; 6] = [b"null", b"-1", b"1e999", b"[[[[", b"{\"version\":", b"18446744073709551616"];
+        nbv_damage::fuzz(&[SMALL.as_bytes().to_vec()], &pieces, 4000, |bytes| {
+            if let Ok(plan) = NetworkPlan::parse(&String::from_utf8_lossy(bytes)) {
+                assert_eq!(NetworkPlan::parse(&plan.to_json()).unwrap(), plan);
+                let _ = (plan.find("alpha"), plan.machine("a"));
+            }
+        });
+        // Deeper than any plan.
+        assert!(NetworkPlan::parse(&"[".repeat(1 << 20)).is_err());
+    }
+
+    #[test]
     fn another_version_is_named() {
         let error = NetworkPlan::parse(r#"{ "version": 9, "machines": [] }"#).unwrap_err();
         assert!(error.to_string().contains("version 9"), "{error}");

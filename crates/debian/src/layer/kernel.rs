@@ -1,9 +1,9 @@
 //! The kernel of a layer: the file that QEMU loads.
 
+use crate::deb::read_limited;
 use crate::error::{DebianError, Result};
 use crate::system::System;
 use serde::{Deserialize, Serialize};
-use std::io::Read;
 
 /// The content of kernel.json.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -45,11 +45,8 @@ pub(crate) fn loadable(vmlinuz: &[u8], system: &System) -> Result<(Vec<u8>, &'st
     }
     let size = payload.len() - 4;
     let expected = u32::from_le_bytes([payload[size], payload[size + 1], payload[size + 2], payload[size + 3]]) as usize;
-    let mut out = Vec::with_capacity(expected);
-    ruzstd::decoding::StreamingDecoder::new(&payload[..size])
-        .map_err(|e| bad(format!("unpacking vmlinuz: {e}")))?
-        .read_to_end(&mut out)
-        .map_err(|e| bad(format!("unpacking vmlinuz: {e}")))?;
+    let decoder = ruzstd::decoding::StreamingDecoder::new(&payload[..size]).map_err(|e| bad(format!("unpacking vmlinuz: {e}")))?;
+    let out = read_limited(decoder, expected, expected as u64).map_err(|e| bad(format!("unpacking vmlinuz: {e}")))?;
     if out.len() != expected || !out.starts_with(b"\x7fELF") {
         return Err(bad("the unpacked vmlinuz is no ELF file".into()));
     }

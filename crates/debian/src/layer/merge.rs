@@ -1,6 +1,6 @@
 //! Merging packages, one after another, into the layer's tree.
 
-use crate::deb::{EntryKind, Unpacked};
+use crate::deb::{EntryKind, Unpacked, read_limited};
 use crate::error::{DebianError, Result};
 use crate::layer::alternatives::{self, Alternative};
 use crate::layer::modules::{self, Module, Modules};
@@ -11,6 +11,9 @@ use nbv_image::{Content, ErofsWriter, Kind, Node, Tree};
 use std::collections::BTreeMap;
 use std::io::{Seek, Write};
 use std::sync::Arc;
+
+/// Most bytes that a kernel module may unpack to.
+const MAX_MODULE: u64 = 1 << 28;
 
 /// The tree that grows, and what is learnt on the way.
 pub(crate) struct Merge<W: Write + Seek> {
@@ -51,7 +54,6 @@ pub(crate) fn prepare_modules(p: &mut Unpacked) -> Result<Vec<(usize, Module)>> 
     let next = std::sync::atomic::AtomicUsize::new(0);
     let (entries, data, name) = (&p.entries, &p.data, &p.name);
     let work = || {
-        use std::io::Read;
         let mut out = Vec::new();
         loop {
             let i = next.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
@@ -60,13 +62,8 @@ pub(crate) fn prepare_modules(p: &mut Unpacked) -> Result<Vec<(usize, Module)>> 
             let EntryKind::File(range) = &e.kind else { continue };
             let raw = &data[range.clone()];
             let bytes = if e.path.ends_with(".xz") {
-                let mut v = Vec::with_capacity(raw.len() * 4);
-                liblzma::read::XzDecoder::new(raw).read_to_end(&mut v).map_err(|err| DebianError::BadDeb {
-                    package: name.clone(),
-                    file: e.path.clone(),
-                    why: err.to_string(),
-                })?;
-                Some(v)
+                let unpacked = read_limited(liblzma::read::XzDecoder::new(raw), raw.len() * 4, MAX_MODULE);
+                Some(unpacked.map_err(|err| DebianError::BadDeb { package: name.clone(), file: e.path.clone(), why: err.to_string() })?)
             } else {
                 None
             };

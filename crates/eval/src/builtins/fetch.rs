@@ -2,12 +2,10 @@
 //!
 //! The world downloads and reads repositories; here are the arguments, the names, the hashes and what results look like.
 
-use std::io::Read;
-
 use nbv_diag::Span;
 use nbv_nix_formats::hash::{Algo, Encoding, Hash};
 use nbv_nix_formats::nar::Node;
-use nbv_nix_formats::{BString, Method};
+use nbv_nix_formats::{Method, archive};
 
 use crate::context::ContextElem;
 use crate::error::{EvalError, ResultExt};
@@ -134,84 +132,17 @@ fn fetch_tarball(ev: &Evaluator<'_>, url: &str, name: &str, wanted: Option<&Hash
     }
 }
 
-/// The tree in an archive (tar, plain or compressed); a single folder at its top is left out.
-fn unpack(bytes: &[u8]) -> std::io::Result<Node> {
-    let mut plain = Vec::new();
-    let bytes = match bytes {
-        [0x1f, 0x8b, ..] => {
-            flate2::read::MultiGzDecoder::new(bytes).read_to_end(&mut plain)?;
-            &plain[..]
-        }
-        [0xfd, b'7', b'z', b'X', b'Z', ..] => {
-            liblzma::read::XzDecoder::new_multi_decoder(bytes).read_to_end(&mut plain)?;
-            &plain[..]
-        }
-        [b'B', b'Z', b'h', ..] | [0x28, 0xb5, 0x2f, 0xfd, ..] | [b'P', b'K', 3, 4, ..] => {
-            return Err(std::io::Error::new(std::io::ErrorKind::Unsupported, "bzip2, zstd and zip are not read; use .tar, .tar.gz or .tar.xz"));
-        }
-        other => other,
-    };
-    let mut root = tar_tree(bytes)?;
-    if let Node::Directory(entries) = &mut root {
-        if entries.is_empty() {
-            return Err(std::io::Error::new(std::io::ErrorKind::InvalidData, "the archive is empty"));
-        }
-        if entries.len() == 1
-            && let Some((_, only @ Node::Directory(_))) = entries.pop_first()
-        {
-            return Ok(only);
-        }
-    }
-    // Popped, but not a folder: read once more rather than keep two trees.
-    tar_tree(bytes)
-}
+/// Most bytes that an archive may unpack to.
+const MAX_UNPACKED: u64 = 4 << 30;
 
-/// The tree in a tar archive.
-fn tar_tree(bytes: &[u8]) -> std::io::Result<Node> {
-    use std::os::unix::ffi::OsStrExt;
-    let bad = |what: &str| std::io::Error::new(std::io::ErrorKind::InvalidData, what.to_owned());
-    let mut root = Node::Directory(Default::default());
-    for entry in tar::Archive::new(bytes).entries()? {
-        let mut entry = entry?;
-        let path = entry.path_bytes().into_owned();
-        let names: Vec<&[u8]> = path.split(|b| *b == b'/').filter(|n| !n.is_empty() && *n != b".").collect();
-        if names.contains(&&b".."[..]) {
-            return Err(bad("a path with .."));
-        }
-        let kind = entry.header().entry_type();
-        let node = if kind.is_dir() {
-            None
-        } else if kind.is_file() {
-            let executable = entry.header().mode()? & 0o100 != 0;
-            let mut content = Vec::new();
-            entry.read_to_end(&mut content)?;
-            Some(Node::Regular { executable, content })
-        } else if kind.is_symlink() {
-            let target = entry.link_name_bytes().ok_or_else(|| bad("a link without target"))?.into_owned();
-            Some(Node::Symlink { target: target.into() })
-        } else if kind.is_hard_link() {
-            let target = entry.link_name()?.ok_or_else(|| bad("a link without target"))?.into_owned();
-            let mut at = &root;
-            for name in target.as_os_str().as_bytes().split(|b| *b == b'/').filter(|n| !n.is_empty() && *n != b".") {
-                match at {
-                    Node::Directory(entries) => at = entries.get(name).ok_or_else(|| bad("a hard link to nothing"))?,
-                    _ => return Err(bad("a hard link through a file")),
-                }
-            }
-            Some(at.clone())
-        } else {
-            continue;
-        };
-        let Some((last, folders)) = names.split_last() else { continue };
-        let mut at = &mut root;
-        for name in folders.iter().chain(if node.is_none() { Some(last) } else { None }) {
-            let Node::Directory(entries) = at else { return Err(bad("a file where a folder should be")) };
-            at = entries.entry(BString::from(*name)).or_insert_with(|| Node::Directory(Default::default()));
-        }
-        if let Some(node) = node {
-            let Node::Directory(entries) = at else { return Err(bad("a file where a folder should be")) };
-            entries.insert(BString::from(*last), node);
-        }
+/// The tree in an archive; a single folder at its top is left out.
+fn unpack(bytes: &[u8]) -> std::io::Result<Node> {
+    let mut root = archive::tree(bytes, MAX_UNPACKED)?;
+    if let Node::Directory(entries) = &mut root
+        && let [Node::Directory(_)] = entries.values().collect::<Vec<_>>()[..]
+        && let Some((_, only)) = entries.pop_first()
+    {
+        return Ok(only);
     }
     Ok(root)
 }
@@ -376,7 +307,7 @@ fn fetch_tree<'h>(ev: &Evaluator<'h>, arg: Ref<'h>, is_git: bool) -> EvalResult<
                 submodules: given.flag("submodules")?,
             };
             let tree = ev.world().fetch_git(&request).map_err(|e| world_error("fetch the repository", request.url.as_bytes(), e))?;
-            let node = tar_tree(&tree.archive).map_err(|e| fail(format!("cannot read the tree of `{}`: {e}", request.url)))?;
+            let node = archive::tar_tree(&tree.archive).map_err(|e| fail(format!("cannot read the tree of `{}`: {e}", request.url)))?;
             let name = given.text("name")?.unwrap_or_else(|| "source".to_owned());
             let made = add_tree(ev, &node, &name)?;
             git_attributes(ev, &tree, &request, is_git, &mut more);

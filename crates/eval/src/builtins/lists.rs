@@ -155,78 +155,25 @@ fn group_by<'h>(ev: &Evaluator<'h>, args: &[Ref<'h>]) -> EvalResult<Value<'h>> {
     Ok(Value::attrs(ev.sorted_attrs(&attrs)))
 }
 
-/// A stable merge sort that takes natural runs first; the comparator may be inconsistent or fail.
 fn sort<'h>(ev: &Evaluator<'h>, args: &[Ref<'h>]) -> EvalResult<Value<'h>> {
     let list = ev.force_list(args[1])?;
     if list.is_empty() {
         return Ok(Value::list(list));
     }
     let f = ev.force_function(args[0])?;
+    for item in list {
+        ev.force(item)?;
+    }
     let is_less_than = matches!(f.view(), crate::value::View::PrimOp(p) if p.name == "lessThan");
-    let less = |a: Ref<'h>, b: Ref<'h>| -> EvalResult<bool> {
+    let mut less = |a: Ref<'h>, b: Ref<'h>| -> EvalResult<bool> {
         if is_less_than {
             return ev.less(ev.force(a)?, ev.force(b)?);
         }
         call_predicate(ev, f, &[a, b])
     };
     let mut items = list.to_vec();
-    merge_sort(&mut items, &less)?;
+    super::sort::sort(&mut items, &mut less)?;
     Ok(ev.list(&items))
-}
-
-/// Sorts by natural runs: strictly descending ones are reversed, then runs are merged pairwise.
-fn merge_sort<'h>(items: &mut Vec<Ref<'h>>, less: &impl Fn(Ref<'h>, Ref<'h>) -> EvalResult<bool>) -> EvalResult<()> {
-    let mut runs: Vec<(usize, usize)> = Vec::new();
-    let mut start = 0;
-    while start < items.len() {
-        let mut end = start + 1;
-        if end < items.len() {
-            if less(items[end], items[start])? {
-                end += 1;
-                while end < items.len() && less(items[end], items[end - 1])? {
-                    end += 1;
-                }
-                items[start..end].reverse();
-            } else {
-                end += 1;
-                while end < items.len() && !less(items[end], items[end - 1])? {
-                    end += 1;
-                }
-            }
-        }
-        runs.push((start, end));
-        start = end;
-    }
-    let mut spare: Vec<Ref<'h>> = Vec::with_capacity(items.len());
-    while runs.len() > 1 {
-        let mut merged = Vec::with_capacity(runs.len().div_ceil(2));
-        spare.clear();
-        for pair in runs.chunks(2) {
-            let from = spare.len();
-            match *pair {
-                [(a, b), (c, d)] => {
-                    let (mut i, mut j) = (a, c);
-                    while i < b && j < d {
-                        if less(items[j], items[i])? {
-                            spare.push(items[j]);
-                            j += 1;
-                        } else {
-                            spare.push(items[i]);
-                            i += 1;
-                        }
-                    }
-                    spare.extend_from_slice(&items[i..b]);
-                    spare.extend_from_slice(&items[j..d]);
-                }
-                [(a, b)] => spare.extend_from_slice(&items[a..b]),
-                _ => unreachable!("chunks of two"),
-            }
-            merged.push((from, spare.len()));
-        }
-        std::mem::swap(items, &mut spare);
-        runs = merged;
-    }
-    Ok(())
 }
 
 fn generic_closure<'h>(ev: &Evaluator<'h>, args: &[Ref<'h>]) -> EvalResult<Value<'h>> {

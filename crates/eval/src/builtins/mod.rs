@@ -13,6 +13,7 @@ mod flakes;
 mod lists;
 mod math;
 mod paths;
+mod sort;
 mod state;
 mod strings;
 
