@@ -380,15 +380,13 @@ fn textmode_loader(machine: &Machine, platform: Platform, kernel: &Path, dir: &P
     if !machine.graphics || !platform.needs_textmode_loader() {
         return Ok(None);
     }
-    let mut head = [0; 32];
+    let mut head = [0; 5];
     File::open(kernel)?.read_exact(&mut head)?;
-    if !head.starts_with(b"\x7fELF\x02") {
+    if head != *b"\x7fELF\x02" {
         return Ok(None);
     }
-    let mut entry = [0; 8];
-    entry.copy_from_slice(&head[24..]);
     let path = dir.join("loader");
-    crate::keys::write_private(&path, &nbv_guest::textmode_loader(u64::from_le_bytes(entry)))?;
+    crate::keys::write_private(&path, nbv_guest::TEXTMODE_LOADER)?;
     Ok(Some(path))
 }
 

@@ -33,27 +33,16 @@ pub fn programs(system: &str) -> Option<Programs> {
         .map(|(_, programs)| *programs)
 }
 
-/// Before the place of the kernel's entry in `textmode.c`.
-const ENTRY_MARK: &[u8; 8] = b"NBVENTRY";
-
-/// A kernel for QEMU that starts the 64-bit ELF kernel loaded beside it, at its entry (a physical address below 4 GB), and tells it of
-/// the text mode that the firmware has set, which QEMU's own way to start such a kernel does not.
-#[must_use]
-pub fn textmode_loader(entry: u64) -> Vec<u8> {
-    let mut bytes = TEXTMODE.to_vec();
-    if let Some(at) = bytes.windows(8).position(|window| window == ENTRY_MARK) {
-        bytes[at + 8..at + 16].copy_from_slice(&entry.to_le_bytes());
-    }
-    bytes
-}
+/// A kernel for QEMU that starts the 64-bit ELF kernel `opt/nbv/kernel` of QEMU's firmware configuration device, and tells it of the
+/// text mode that the firmware has set, which QEMU's own way to start such a kernel does not.
+pub static TEXTMODE_LOADER: &[u8] = TEXTMODE;
 
 #[cfg(test)]
 mod tests {
     #[test]
-    fn the_loader_knows_where_the_kernel_begins_and_is_started_by_its_note() {
-        let bytes = super::textmode_loader(0x0123_4567);
+    fn the_loader_is_started_by_its_note() {
+        let bytes = super::TEXTMODE_LOADER;
         assert_eq!(bytes[..5], *b"\x7fELF\x01");
-        assert_eq!(bytes.windows(16).filter(|window| *window == b"NBVENTRY\x67\x45\x23\x01\0\0\0\0").count(), 1);
         // a note of the name Xen and the type PHYS32_ENTRY: the program's first byte at 1 MB
         assert_eq!(bytes.windows(20).filter(|window| *window == b"\x04\0\0\0\x04\0\0\0\x12\0\0\0Xen\0\0\0\x10\0").count(), 1);
     }

@@ -33,7 +33,7 @@ pub struct MachineSpec {
     pub cores: u32,
     /// The kernel.
     pub kernel: PathBuf,
-    /// What is started instead, with the kernel in memory beside it.
+    /// What is started instead, and loads the kernel by itself.
     pub loader: Option<PathBuf>,
     /// The initial file system.
     pub initrd: PathBuf,
@@ -219,11 +219,13 @@ pub fn command_line(qemu: &Qemu, spec: MachineSpec) -> CommandLine {
             None => line.flag("-kernel", spec.kernel),
             Some(loader) => {
                 line.flag("-kernel", loader);
-                line.flag("-device", format!("loader,file={}", escape(&spec.kernel.to_string_lossy())));
+                line.flag("-fw_cfg", format!("name=opt/nbv/kernel,file={}", escape(&spec.kernel.to_string_lossy())));
             }
         }
         line.flag("-initrd", spec.initrd);
-        line.flag("-append", format!("{} {}", platform.kernel_arguments(spec.accelerator), spec.kernel_arguments));
+        // The firmware sets the text mode again when a machine wakes.
+    let screen = if spec.has_screen { " acpi_sleep=s3_bios,s3_mode" } else { "" };
+    line.flag("-append", format!("{}{screen} {}", platform.kernel_arguments(spec.accelerator), spec.kernel_arguments));
     }
     disks(&mut line, spec.disks);
     nics(&mut line, spec.nics);

@@ -105,7 +105,7 @@ impl Platform {
         self == Self::I686
     }
 
-    /// Whether a screen needs a loader in front of an ELF kernel (`nbv_guest::textmode_loader`).
+    /// Whether a screen needs a loader in front of an ELF kernel (`nbv_guest::TEXTMODE_LOADER`).
     #[must_use]
     pub fn needs_textmode_loader(self) -> bool {
         self == Self::X86_64

@@ -1,21 +1,21 @@
 // Starts a 64-bit Linux with a text screen. QEMU starts an ELF kernel by its PVH entry, and Linux takes from there that there is no
-// screen. So QEMU starts this program by its own PVH entry instead, with the kernel loaded beside it; this goes the way of Linux'
-// 64-bit boot protocol (Documentation/arch/x86/boot.rst), which can tell the kernel the text mode that the firmware has set.
+// screen. So QEMU starts this program by its own PVH entry instead and has the kernel as the file `opt/nbv/kernel` of its firmware
+// configuration device. This loads it and goes the way of Linux' 64-bit boot protocol (Documentation/arch/x86/boot.rst), which can tell
+// the kernel the text mode that the firmware has set.
 //
-// It runs once, before anything else, in 32-bit mode without paging, and needs neither the firmware nor the other sources here.
+// It runs once, before anything else, in 32-bit mode without paging, and needs neither the firmware nor the other sources here. QEMU
+// writes it into memory again whenever a machine that sleeps wakes; so its place is left out of the memory that the kernel may use.
 typedef unsigned char u8;
 typedef unsigned short u16;
 typedef unsigned int u32;
 typedef unsigned long long u64;
-
-// The driver writes the kernel's entry behind the mark.
-__attribute__((section(".data.entry"), used)) struct { char mark[8]; u64 address; } kernel_entry = { "NBVENTRY", 0 };
 
 // xen/include/public/arch-x86/hvm/start_info.h
 struct start_info { u32 magic, version, flags, modules; u64 module_list, command_line, rsdp, memory_map; u32 memory_entries, reserved; };
 struct module { u64 address, size, command_line, reserved; };
 struct memory { u64 address, size; u32 type, reserved; };
 
+extern u8 first_byte[], end_byte[];
 u8 params[4096] __attribute__((aligned(4096)));
 u64 pages[6][512] __attribute__((aligned(4096)));
 u8 stack[4096] __attribute__((aligned(16)));
@@ -38,6 +38,60 @@ static void range(u64 address, u64 size, u32 type) {
     put(0x2d0 + n * 20 + 8, size, 8);
     put(0x2d0 + n * 20 + 16, type, 4);
     params[0x1e8]++;
+}
+
+// The firmware configuration device (docs/specs/fw_cfg in QEMU): numbers in it are big endian.
+struct access { u32 control, length; u64 address; };
+
+static u32 swap(u32 x) {
+    return x >> 24 | (x >> 8 & 0xff00) | (x & 0xff00) << 8 | x << 24;
+}
+
+// Reads (2) or skips (4) bytes of the entry that was selected last, or selects one (its number << 16 | 8) first.
+static void firmware(u32 what, void *to, u32 length) {
+    static volatile struct access a;
+    a.control = swap(what);
+    a.length = swap(length);
+    a.address = (u64)swap((u32)to) << 32;
+    __asm__ volatile("outl %0, %w1" : : "a"(swap((u32)&a)), "d"(0x518) : "memory");
+    while (a.control) __asm__ volatile("pause" : : : "memory");
+}
+
+static u32 kernel_file(void) {
+    static const char name[] = "opt/nbv/kernel";
+    struct { u32 size; u16 entry, reserved; char name[56]; } file;
+    u32 count;
+    firmware(0x19 << 16 | 8 | 2, &count, 4);
+    for (count = swap(count); count--;) {
+        u32 i = 0;
+        firmware(2, &file, sizeof file);
+        while (i < sizeof name && file.name[i] == name[i]) i++;
+        if (i == sizeof name) return (u32)(u16)(file.entry >> 8 | file.entry << 8);
+    }
+    // nobody is there to be told
+    for (;;) __asm__ volatile("hlt");
+}
+
+// Elf64_Ehdr and Elf64_Phdr
+struct elf { u8 ident[16]; u16 type, machine; u32 version; u64 entry, segments, sections; u32 flags; u16 size, segment_size, segment_count, rest[3]; };
+struct segment { u32 type, flags; u64 offset, address, physical, file_size, memory_size, align; };
+
+// Loads the kernel's segments; gives its entry.
+static u64 load(void) {
+    static struct segment segments[16];
+    u32 file = kernel_file();
+    struct elf head;
+    firmware(file << 16 | 8 | 2, &head, sizeof head);
+    u32 n = head.segment_count < 16 ? head.segment_count : 16;
+    firmware(4, 0, (u32)head.segments - sizeof head);
+    firmware(2, segments, n * sizeof *segments);
+    for (u32 i = 0; i < n; i++) {
+        // what is in memory only is zero already
+        if (segments[i].type != 1 || !segments[i].file_size) continue;
+        firmware(file << 16 | 8 | 4, 0, (u32)segments[i].offset);
+        firmware(2, (void *)(u32)segments[i].physical, (u32)segments[i].file_size);
+    }
+    return head.entry;
 }
 
 u64 prepare(const struct start_info *info) {
@@ -64,13 +118,23 @@ u64 prepare(const struct start_info *info) {
         put(0x218, initrd->address, 4);
         put(0x21c, initrd->size, 4);
     }
-    for (u32 i = 0; i < info->memory_entries; i++) range(map[i].address, map[i].size, map[i].type);
+    u64 own = (u32)first_byte, after = ((u64)(u32)end_byte + 4095) & ~4095ULL;
+    for (u32 i = 0; i < info->memory_entries; i++) {
+        u64 from = map[i].address, to = from + map[i].size;
+        if (map[i].type != 1 || own < from || after > to) {
+            range(from, map[i].size, map[i].type);
+            continue;
+        }
+        if (own > from) range(from, own - from, 1);
+        range(own, after - own, 2);
+        if (to > after) range(after, to - after, 1);
+    }
     range(0xa0000, 0x60000, 2);
     // the first 4 GB at their own addresses, in pages of 2 MB
     pages[0][0] = (u32)pages[1] | 3;
     for (u32 i = 0; i < 4; i++) pages[1][i] = (u32)pages[2 + i] | 3;
     for (u32 i = 0; i < 2048; i++) pages[2 + i / 512][i % 512] = (u64)i << 21 | 0x83;
-    return kernel_entry.address;
+    return load();
 }
 
 __asm__(

@@ -291,6 +291,12 @@ in
       };
     })
 
+    # The power button of a machine with a keyboard is the login manager's.
+    (mkIf (cfg.logind.enable && screen) {
+      services.udev.enable = lib.mkDefault true;
+      boot.kernelModules = [ "button" "evdev" ];
+    })
+
     (mkIf cfg.logind.enable {
       services.dbus.enable = true;
       systemd.additionalUpstreamSystemUnits = [
