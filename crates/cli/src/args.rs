@@ -66,7 +66,7 @@ impl From<lexopt::Error> for UsageError {
 
 /// Commands that act on what is already built or running, and who reads their words.
 pub(crate) const COMMANDS: &[&str] =
-    &["run", "test", "ssh", "shell", "logs", "status", "stop", "link", "block", "unblock", "partition", "capture", "snapshot", "screenshot", "vnc", "graph", "options", "doctor", "gc",
+    &["run", "test", "ssh", "shell", "logs", "status", "stop", "link", "block", "unblock", "partition", "capture", "snapshot", "screenshot", "vnc", "analyze", "graph", "options", "doctor", "gc",
       "internal-run", "internal-driver", "internal-proxy"];
 
 const FLAGS: &[&str] = &[

@@ -2,6 +2,7 @@
 //!
 //! Not here: anything that a user of the libraries would miss.
 
+mod analyze;
 mod args;
 mod build;
 mod doctor;
@@ -77,6 +78,7 @@ fn dispatch(words: Vec<OsString>) -> Exit {
                 "doctor" => running::doctor(&words),
                 "gc" => gc::gc(words),
                 "options" => options::show(&words),
+                "analyze" => analyze::act(words),
                 "graph" => graph::show(words),
                 "link" | "block" | "unblock" | "partition" | "capture" => links::act(name, words),
                 "snapshot" => snapshot::act(words),

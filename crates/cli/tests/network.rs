@@ -3,6 +3,8 @@
 //! Needs QEMU, the ssh client and a mirror; `make test` sees to that. One boot covers much: the manual page's network
 //! with all that is asked of access and firewall; then the web network. Store and downloads are kept below target/.
 
+mod pty;
+
 use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
@@ -240,6 +242,12 @@ fn the_manual_pages_network_runs() {
     assert!(status.contains("port 80") && status.contains("networking.firewall.allowedTCPPorts"), "{status}");
 
     a_snapshot_brings_all_back(&net);
+    // What the boot cost.
+    let chart = scratch().join("boot.svg");
+    let cost = net.tool(&["analyze", "test2.example.net", "--svg", chart.to_str().unwrap()], b"");
+    let cost = String::from_utf8_lossy(&cost.stdout).into_owned();
+    assert!(cost.starts_with("test2: ready") && ["  kernel\n", "  activation\n", "  generators\n", "  * sshd.service\n"].iter().all(|word| cost.contains(word)), "{cost}");
+    assert!(std::fs::read_to_string(chart).unwrap().contains("sshd.service</text>"));
 
     let mode = std::os::unix::fs::PermissionsExt::mode(&std::fs::metadata(&net.state).unwrap().permissions());
     assert_eq!(mode & 0o077, 0, "the state directory is its owner's alone");
@@ -247,6 +255,31 @@ fn the_manual_pages_network_runs() {
     assert!(qemus_of(&state) >= 2);
     assert_eq!(net.stop("man-page"), Some(9), "the exit code is the waited-for command's");
     assert_eq!(qemus_of(&state), 0);
+    on_a_terminal(&result, &state);
+}
+
+/// The same network once more (it resumes) on a terminal: the view, a shell in it, another size, Ctrl-C.
+fn on_a_terminal(result: &Path, state: &Path) {
+    let mut run = command(result.join("bin/run-vms"));
+    run.arg("--state-dir").arg(state);
+    let mut terminal = pty::Terminal::start(run, 80, 24);
+    let shown = terminal.wait("2 of 2 ready");
+    assert!(shown.contains("▶ test1  ● ready") && shown.contains("192.168.1.2"), "{shown}");
+    terminal.type_text("\r");
+    terminal.wait("test1 shell of root");
+    terminal.type_text("echo $((6 * 7))-$(uname -m)\r");
+    terminal.wait("42-i686");
+    terminal.type_text("\x1d");
+    terminal.wait("1 Machines");
+    terminal.resize(40, 8);
+    terminal.wait("2/2");
+    terminal.type_text("b");
+    terminal.wait("⊘ blocked");
+    terminal.type_text("\x03");
+    assert_eq!(terminal.ended().code(), Some(130));
+    let text = terminal.wait("test2 is off");
+    assert!(terminal.is_as_before(), "{text}");
+    assert_eq!(qemus_of(state), 0);
 }
 
 #[test]

@@ -323,6 +323,29 @@ impl Found {
         self.session(&request, terminal.is_some())
     }
 
+    /// Runs a command in a machine without input, and gives what it wrote; its errors go to standard error.
+    ///
+    /// # Errors
+    /// The machine does not answer, or the command failed.
+    pub fn output(&self, machine: &str, command: &[String]) -> Result<Vec<u8>, ClientError> {
+        let action = || "cannot make a pipe".to_owned();
+        let (mut reader, writer) = io::pipe().map_err(failed(action()))?;
+        let null = std::fs::File::open("/dev/null").map_err(failed("cannot open /dev/null"))?;
+        let stream = self.connect()?;
+        let request = Request::Exec { machine: machine.to_owned(), argv: command.to_vec(), env: Vec::new(), terminal: None };
+        let line = serde_json::to_string(&request).unwrap_or_default();
+        socket::send_line(&stream, &line, &[null.as_fd(), writer.as_fd(), io::stderr().as_fd()]).map_err(failed("the runner does not answer"))?;
+        drop(writer);
+        let mut output = Vec::new();
+        // It ends when the runner closes its end.
+        reader.read_to_end(&mut output).map_err(failed("the runner does not answer"))?;
+        match read_reply(&stream)? {
+            Reply::Exit(0) => Ok(output),
+            Reply::Exit(code) => Err(ClientError::Refused(format!("machine {machine}: the command ended with status {code}"))),
+            other => Err(unexpected(&other)),
+        }
+    }
+
     fn session(&self, request: &Request, has_terminal: bool) -> Result<u8, ClientError> {
         let stream = self.connect()?;
         let line = serde_json::to_string(request).unwrap_or_default();

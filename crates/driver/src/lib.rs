@@ -8,6 +8,7 @@
 //!
 //! Not here: QEMU's command lines (crate `qemu`), frames (crate `switch`), arguments of the command (crate `cli`).
 
+pub mod analyze;
 pub mod client;
 pub mod console;
 pub mod doctor;
