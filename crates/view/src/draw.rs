@@ -262,7 +262,7 @@ fn title(model: &Model, area: Rect, buffer: &mut Buffer) {
     }
     words.push(if is_narrow { format!("{ready}/{count}") } else { format!("{ready} of {count} ready") });
     if !is_narrow {
-        let used = |of: &dyn Fn(&Machine) -> Option<f64>| model.machines.iter().filter_map(of).sum::<f64>();
+        let used = |of: &dyn Fn(&Machine) -> Option<f64>| model.machines.iter().filter_map(of).fold(0.0, |sum, used| sum + used);
         let cpu = used(&|machine| machine.sample.and_then(|sample| sample.cpu));
         let memory = used(&|machine| machine.sample.map(|sample| sample.memory_mib as f64));
         if area.width >= 76 {
