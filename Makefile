@@ -4,7 +4,7 @@ PREFIX ?= /usr/local
 CARGO ?= $(shell command -v cargo || echo $(HOME)/.cargo/bin/cargo)
 BIN := target/release/nixos-build-vms
 
-.PHONY: all build setup demo test test-fast bench bench-eval bench-links install clean
+.PHONY: all build setup demo test test-fast bench bench-eval bench-links bench-roundtrip install clean
 
 all: build
 
@@ -34,6 +34,10 @@ bench-eval: build
 
 bench-links: setup build
 	@bench/links
+
+# Guest commands beside the protocol of NixOS' driver.
+bench-roundtrip: build
+	@bench/roundtrip
 
 install: build
 	install -D -m 755 $(BIN) $(DESTDIR)$(PREFIX)/bin/nixos-build-vms

@@ -16,7 +16,7 @@ const TEXTMODE: [&str; 5] = ["-march=i686", "-mgeneral-regs-only", "-Wl,--no-war
 /// Program and its sources.
 const PROGRAMS: [(&str, &[&str]); 3] = [
     ("init", &["init.c", "rt.c", "net.c", "modules.c"]),
-    ("control", &["control.c", "spawn.c", "users.c", "rt.c"]),
+    ("control", &["control.c", "shell.c", "spawn.c", "users.c", "rt.c"]),
     (
         "activate",
         &[
@@ -48,6 +48,9 @@ const FLAGS: [&str; 21] = [
     "-U_FORTIFY_SOURCE",
     "-s",
 ];
+
+/// What `waiting.c` needs beyond FLAGS, of which it overrides some: it is a shared object, for a bash of the guest.
+const WAITING: [&str; 4] = ["-shared", "-fPIC", "-Wl,--version-script=waiting.map", "waiting.c"];
 
 fn compile(compiler: &str, flag: &str, folder: &Path, sources: &[&str], out: &Path) {
     let mut command = Command::new(compiler);
@@ -81,9 +84,13 @@ fn main() {
     let mut text = String::from("static PROGRAMS: &[(&str, Programs)] = &[\n");
     for (system, flag) in SYSTEMS {
         writeln!(text, "    ({system:?}, Programs {{").expect("text");
+        let waiting = out.join(format!("waiting.{system}"));
+        compile(&compiler, flag, &folder, &WAITING, &waiting);
+        // A part of control.
+        let define = format!("-DWAITING_SO=\"{}\"", waiting.display());
         for (name, sources) in PROGRAMS {
             let file = out.join(format!("{name}.{system}"));
-            compile(&compiler, flag, &folder, sources, &file);
+            compile(&compiler, flag, &folder, &[&[define.as_str()], sources].concat(), &file);
             writeln!(text, "        {name}: include_bytes!({file:?}),").expect("text");
         }
         text.push_str("    }),\n");

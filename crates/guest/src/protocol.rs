@@ -105,6 +105,8 @@ pub const FLAG_STDIN_NULL: u32 = 4;
 pub const FLAG_OUTPUT_NULL: u32 = 8;
 /// Flag of [`OPEN`]: no variables but the given ones.
 pub const FLAG_BARE: u32 = 16;
+/// Flag of [`OPEN`]: the program is bash, which may have been loaded before (`c/waiting.c`).
+pub const FLAG_SHELL: u32 = 32;
 
 /// A frame as it was read.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -197,7 +199,7 @@ mod tests {
         }
         for (name, value) in [
             ("OPEN_PTY", FLAG_PTY), ("OPEN_MERGE", FLAG_MERGE), ("OPEN_STDIN_NULL", FLAG_STDIN_NULL),
-            ("OPEN_OUTPUT_NULL", FLAG_OUTPUT_NULL), ("OPEN_BARE", FLAG_BARE),
+            ("OPEN_OUTPUT_NULL", FLAG_OUTPUT_NULL), ("OPEN_BARE", FLAG_BARE), ("OPEN_SHELL", FLAG_SHELL),
         ] {
             assert!(header.contains(&format!("{name} = {value},")), "{name}");
         }

@@ -434,6 +434,7 @@ impl Machine {
             None => {
                 let mut spec = Spec::new(["bash", "--norc", "-c", &text]).cwd("/tmp");
                 spec.bare = true;
+                spec.may_wait = true;
                 login.iter().fold(spec, |spec, (name, value)| spec.env(name, value))
             }
             Some(user) => Spec::new(["bash", "--login", "-c", &text]).env("PATH", PATH).user(user),

@@ -21,5 +21,5 @@ enum {
     NR_signalfd4 = 327, NR_dup3 = 330, NR_pipe2 = 331, NR_prlimit64 = 340, NR_finit_module = 350, NR_renameat2 = 353,
     NR_getrandom = 355, NR_execveat = 358, NR_socket = 359, NR_bind = 361, NR_connect = 362, NR_setsockopt = 366, NR_sendto = 369,
     NR_recvfrom = 371, NR_recvmsg = 372, NR_statx = 383, NR_clock_gettime = 403, NR_clock_settime = 404, NR_ppoll = 414,
-    NR_clone3 = 435,
+    NR_clone3 = 435, NR_socketpair = 360, NR_sendmsg = 370, NR_memfd_create = 356,
 };

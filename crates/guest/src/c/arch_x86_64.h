@@ -12,7 +12,7 @@ __asm__(
 #endif
 enum {
     NR_read = 0, NR_write = 1, NR_close = 3, NR_lseek = 8, NR_mmap = 9, NR_munmap = 11, NR_rt_sigprocmask = 14, NR_ioctl = 16,
-    NR_getpid = 39, NR_socket = 41, NR_connect = 42, NR_sendto = 44, NR_recvfrom = 45, NR_recvmsg = 47, NR_bind = 49,
+    NR_getpid = 39, NR_socket = 41, NR_connect = 42, NR_sendto = 44, NR_recvfrom = 45, NR_sendmsg = 46, NR_recvmsg = 47, NR_bind = 49,
     NR_setsockopt = 54, NR_clone = 56, NR_execve = 59, NR_exit = 60, NR_wait4 = 61, NR_kill = 62, NR_uname = 63, NR_fcntl = 72,
     NR_flock = 73, NR_chdir = 80, NR_fchdir = 81, NR_fchmod = 91, NR_fchown = 93, NR_umask = 95, NR_setsid = 112,
     NR_setgroups = 116, NR_setresuid = 117, NR_setresgid = 119, NR_prctl = 157, NR_chroot = 161, NR_sync = 162, NR_mount = 165,
@@ -20,5 +20,5 @@ enum {
     NR_clock_gettime = 228, NR_openat = 257, NR_mkdirat = 258, NR_mknodat = 259, NR_fchownat = 260, NR_unlinkat = 263,
     NR_linkat = 265, NR_symlinkat = 266, NR_readlinkat = 267, NR_fchmodat = 268, NR_faccessat = 269, NR_ppoll = 271,
     NR_signalfd4 = 289, NR_dup3 = 292, NR_pipe2 = 293, NR_prlimit64 = 302, NR_finit_module = 313, NR_renameat2 = 316,
-    NR_getrandom = 318, NR_execveat = 322, NR_statx = 332, NR_clone3 = 435, NR_capset = 126,
+    NR_getrandom = 318, NR_execveat = 322, NR_statx = 332, NR_clone3 = 435, NR_socketpair = 53, NR_memfd_create = 319, NR_capset = 126,
 };

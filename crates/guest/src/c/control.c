@@ -5,7 +5,7 @@
 // reader stops its own program and nobody else. The port is always read: what the host sends is bounded by the credit that it was given.
 //
 // The current folder is the machine's root (in a guest control's own root is the initial file system): all names here are relative.
-#include "spawn.h"
+#include "shell.h"
 #include "wire.h"
 
 enum { CHANNELS = 256, OUT_SIZE = 512 * 1024, OUT_RESERVE = 128 * 1024, IN_SIZE = 2 * FRAME_MAX, OPEN_LIMIT = 4 << 20, LOG_SIZE = 16384 };
@@ -372,7 +372,12 @@ static void open_program(struct channel *c, u8 *b, u32 n) {
         }
         c->group = take_group();
         if (c->group >= 0) s.cgroup = groups[c->group].fd;
-        r = spawn(&s);
+        bool may_wait = flags & OPEN_SHELL && !(flags & OPEN_PTY);
+        r = may_wait ? ask_shell(&s) : 0;
+        if (!r) {
+            r = spawn(&s);
+            if (may_wait && r > 0) start_shell(&s);
+        }
         step = s.step;
     }
     int null_shared = flags & OPEN_STDIN_NULL && flags & OPEN_OUTPUT_NULL;
@@ -466,7 +471,8 @@ static void take_output(struct channel *c, int *fd, int type) {
 
 static void reap(void) {
     int status, pid;
-    while ((pid = SYS4(NR_wait4, -1, &status, 1, 0)) > 0)
+    while ((pid = SYS4(NR_wait4, -1, &status, 1, 0)) > 0) {
+        shell_ended(pid);
         for (int i = 0; i < top; i++) {
             struct channel *c = &channels[i];
             if (!c->used || !c->started || c->exited || c->pid != pid) continue;
@@ -480,6 +486,7 @@ static void reap(void) {
             settle(c);
             break;
         }
+    }
 }
 
 // ---- notices

@@ -256,6 +256,7 @@ impl Client {
             (spec.stdin_null && spec.pty.is_none(), p::FLAG_STDIN_NULL),
             (spec.output_null && spec.pty.is_none(), p::FLAG_OUTPUT_NULL),
             (spec.bare, p::FLAG_BARE),
+            (spec.may_wait, p::FLAG_SHELL),
         ] {
             if set {
                 flags |= flag;

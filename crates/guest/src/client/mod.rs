@@ -125,6 +125,8 @@ pub struct Spec {
     pub stdin_null: bool,
     /// Outputs are thrown away (`/dev/null`).
     pub output_null: bool,
+    /// The program is `bash`, and may be one that the guest loaded beforehand: the next ones like it then start much faster.
+    pub may_wait: bool,
 }
 
 impl Spec {
@@ -140,6 +142,7 @@ impl Spec {
             merge_stderr: false,
             stdin_null: false,
             output_null: false,
+            may_wait: false,
         }
     }
 
