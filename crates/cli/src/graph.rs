@@ -92,7 +92,7 @@ fn plan(flags: &Flags, given: &Path) -> Result<NetworkPlan, Exit> {
     }
     let build = Build { network: given.to_owned(), ..flags.build.clone() };
     let settings = build::settings(&build)?;
-    let subject = if flags.is_test { Subject::Test(None) } else { Subject::Network };
+    let subject = if flags.is_test { Subject::Test { name: None, is_interactive: false } } else { Subject::Network };
     let options = build::options(&build, subject, &settings).map_err(|message| fail(&message, Exit::Input))?;
     let display = Arc::new(Display::new(Detail::from_flags(build.verbosity - 1)));
     let progress: Arc<dyn nbv_store::Progress> = display.clone();

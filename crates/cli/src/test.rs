@@ -9,7 +9,7 @@ use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 use lexopt::prelude::*;
-use nbv_driver::{Capture, Host, RunOptions, TestOptions, TestReport, Work, check_script, check_steps, junit, run_test};
+use nbv_driver::{Capture, Host, RunOptions, ScriptNames, TestOptions, TestReport, Work, check_script, check_steps, junit, run_test};
 use nbv_plan::NetworkPlan;
 use nbv_realise::{Kind, Subject, Test};
 
@@ -84,7 +84,7 @@ pub(crate) fn test(words: Vec<OsString>) -> Exit {
 fn build_tests(flags: &Flags, file: &Path) -> Result<(Vec<Built>, Option<Exit>), Exit> {
     let build = Build { network: file.to_owned(), ..flags.build.clone() };
     let one = |attribute: &str| -> Result<Built, Exit> {
-        let result = build::build_subject(&build, Subject::Test(Some(attribute.to_owned())))?.path;
+        let result = build::build_subject(&build, Subject::Test { name: Some(attribute.to_owned()), is_interactive: flags.interactive })?.path;
         let mut test = read_test(&result)?;
         // Variants of a test often have one name in common.
         if !attribute.is_empty() {
@@ -95,7 +95,7 @@ fn build_tests(flags: &Flags, file: &Path) -> Result<(Vec<Built>, Option<Exit>),
     if !flags.attributes.is_empty() {
         return Ok((flags.attributes.iter().map(|name| one(name)).collect::<Result<_, _>>()?, None));
     }
-    match build::try_build(&build, Subject::Test(None))? {
+    match build::try_build(&build, Subject::Test { name: None, is_interactive: flags.interactive })? {
         Ok(built) => Ok((vec![Built { file: file.to_owned(), test: read_test(&built.path)?, result: built.path }], None)),
         Err(error) if error.kind == Kind::SeveralTests => {
             let (mut tests, mut failed) = (Vec::new(), None);
@@ -139,7 +139,7 @@ pub(crate) fn driver(words: Vec<OsString>) -> Exit {
         }
     } else {
         // A network without a script: started, and waited for, as the original does.
-        Test { name: "network".into(), script: "start_all()\njoin_all()\n".into(), steps: None, global_timeout: u64::from(u32::MAX), enable_ocr: true }
+        Test { name: "network".into(), script: "start_all()\njoin_all()\n".into(), steps: None, global_timeout: u64::from(u32::MAX), enable_ocr: true, skip_lint: false }
     };
     run(&flags, &[Built { file: result.clone(), result, test }])
 }
@@ -150,10 +150,15 @@ fn read_test(result: &Path) -> Result<Test, Exit> {
     serde_json::from_str(&text).map_err(|error| fail(&format!("{}: {error}", file.display()), Exit::Build))
 }
 
-/// Names of the machines of a result; a result that cannot be read is told of when it is run.
-fn machine_names(result: &Path) -> Vec<String> {
-    let text = std::fs::read_to_string(result.join("network.json")).unwrap_or_default();
-    NetworkPlan::parse(&text).map_or_else(|_| Vec::new(), |plan| plan.machines.into_iter().map(|machine| machine.name).collect())
+/// Names that a test may use. A result that cannot be read is told of when it is run.
+fn names_of(built: &Built) -> ScriptNames {
+    let text = std::fs::read_to_string(built.result.join("network.json")).unwrap_or_default();
+    let machines = NetworkPlan::parse(&text).map_or_else(|_| Vec::new(), |plan| plan.machines);
+    ScriptNames {
+        segments: machines.iter().flat_map(|machine| machine.interfaces.iter().map(|own| own.segment)).collect(),
+        machines: machines.into_iter().map(|machine| machine.name).collect(),
+        are_checked: !built.test.skip_lint,
+    }
 }
 
 fn run(flags: &Flags, tests: &[Built]) -> Exit {
@@ -165,9 +170,9 @@ fn run(flags: &Flags, tests: &[Built]) -> Exit {
     // No machine boots for what could not be run.
     for built in tests {
         let checked = match &built.test.steps {
-            Some(steps) => check_steps(steps, &machine_names(&built.result)).map_err(|error| fail(&error, Exit::Input)),
+            Some(steps) => check_steps(steps, &names_of(built).machines).map_err(|error| fail(&error, Exit::Input)),
             None if flags.interactive => Ok(()),
-            None => check_script(&built.test.script, &place(built), &host).map_err(|error| fail_with(&error, Exit::Input)),
+            None => check_script(&built.test.script, &place(built), &host, &names_of(built)).map_err(|error| fail_with(&error, Exit::Input)),
         };
         if let Err(exit) = checked {
             return exit;

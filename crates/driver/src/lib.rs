@@ -48,5 +48,5 @@ pub use network::{Network, Reboots};
 pub use options::{Capture, HELP, Parsed, RunOptions, UsageError};
 pub use run::{Controls, Front, RunError, Show, prepare, run};
 pub use status::Status;
-pub use testing::{TestOptions, TestReport, Work, check_script, check_steps, junit, run_test};
+pub use testing::{ScriptNames, TestOptions, TestReport, Work, check_script, check_steps, junit, run_test};
 pub use watch::Traffic;

@@ -22,7 +22,12 @@ pub enum Subject {
     #[default]
     Network,
     /// NixOS tests: machines and a script. The name chooses one of several.
-    Test(Option<String>),
+    Test {
+        /// Which one.
+        name: Option<String>,
+        /// As it is by hand: with the test's option `interactive`.
+        is_interactive: bool,
+    },
 }
 
 impl Subject {
@@ -30,7 +35,7 @@ impl Subject {
     fn entry(&self) -> (&'static str, &'static str, &'static str) {
         match self {
             Self::Network => ("import /nixpkgs/nixos/lib/network.nix", "network", "hostSystem"),
-            Self::Test(_) => ("import /nixpkgs/nixos/lib/testing.nix", "test", "system"),
+            Self::Test { .. } => ("import /nixpkgs/nixos/lib/testing.nix", "test", "system"),
         }
     }
 }
@@ -52,6 +57,9 @@ pub struct Test {
     /// Whether the script may read text on screens.
     #[serde(default)]
     pub enable_ocr: bool,
+    /// Whether the script's names are not looked at.
+    #[serde(default)]
+    pub skip_lint: bool,
 }
 
 /// What to evaluate.
@@ -136,12 +144,17 @@ fn evaluate<'h>(ev: &Evaluator<'h>, network: &Path, subject: &Subject, system: &
     let (entry, file_name, system_name) = subject.entry();
     let entry = ev.eval_expr(entry, Path::new("/"))?;
     let mut arguments = vec![ev.attr(file_name, ev.path(network.as_os_str().as_bytes())), ev.attr(system_name, ev.str(system))];
-    if let Subject::Test(Some(name)) = subject {
+    if let Subject::Test { name: Some(name), .. } = subject {
         arguments.push(ev.attr("attribute", ev.str(name)));
     }
     let arguments = ev.attrs(arguments);
     let whole = ev.cell(ev.call(entry, &[ev.cell(arguments)])?);
-    let whole = ev.force_attrs(whole)?;
+    let mut whole = ev.force_attrs(whole)?;
+    if let Subject::Test { is_interactive: true, .. } = subject
+        && let Ok(by_hand) = ev.select(whole, "interactive")
+    {
+        whole = ev.force_attrs(ev.cell(by_hand))?;
+    }
     let texts = |name: &str| -> Result<Vec<String>, EvalError> {
         let list = ev.cell(ev.select(whole, name).unwrap_or_else(|_| Value::list(&[])));
         ev.force_list(list)?.iter().map(|text| Ok(String::from_utf8_lossy(ev.force_string(*text)?.bytes()).into_owned())).collect()
@@ -171,9 +184,10 @@ fn evaluate<'h>(ev: &Evaluator<'h>, network: &Path, subject: &Subject, system: &
     let mut script_needs = (Vec::new(), Vec::new());
     let test = match subject {
         Subject::Network => None,
-        Subject::Test(_) => {
+        Subject::Test { .. } => {
             let limit = ev.cell(ev.select(whole, "globalTimeout")?);
             let global_timeout = u64::try_from(ev.force_int(limit)?).unwrap_or(0);
+            let skip_lint = ev.force_bool(ev.cell(ev.select(whole, "skipLint")?))?;
             let script = ev.force_string(ev.cell(ev.select(whole, "testScript")?))?;
             for elem in script.context().elems() {
                 match elem {
@@ -186,7 +200,7 @@ fn evaluate<'h>(ev: &Evaluator<'h>, network: &Path, subject: &Subject, system: &
             let enable_ocr = ev.force_bool(ev.cell(ev.select(whole, "enableOCR")?))?;
             let steps = serde_json::from_str(&text("testSteps")?)
                 .map_err(|error| EvalError::new("eval::plan", format!("the library gave steps that are none: {error}")))?;
-            Some(Test { name: text("name")?, script: String::from_utf8_lossy(script.bytes()).into_owned(), steps, global_timeout, enable_ocr })
+            Some(Test { name: text("name")?, script: String::from_utf8_lossy(script.bytes()).into_owned(), steps, global_timeout, enable_ocr, skip_lint })
         }
     };
     Ok(Ok(Instantiated { plan, toplevels: drvs, warnings, test, script_needs }))

@@ -69,6 +69,9 @@ class Logger:
     def __init__(self):
         self.depth = 0
 
+    def print_serial_logs(self, enable):
+        bridge.ask("serial", on=bool(enable))
+
     def log(self, message, *args, **kwargs):
         sys.stdout.write("  " * self.depth + str(message) + "\n")
         sys.stdout.flush()
@@ -117,8 +120,8 @@ class BaseMachine(ScreenMethods, PowerMethods):
         self.name, self.out_dir = name, pathlib.Path(out_dir)
         self.state_dir = pathlib.Path(state_dir) / name
         self.shared_dir = pathlib.Path(state_dir) / "shared"
+        self.tmp_dir = self.state_dir.parent
         self.logger = log
-        self.tmp_dir = pathlib.Path(state_dir)
         self.keep_machine_state = setup["keep"]
         self.callbacks = []
         self._console_seen, self._qmp = 0, None
@@ -361,7 +364,7 @@ class BaseMachine(ScreenMethods, PowerMethods):
         return log.nested(f"{self.name}: {message}", attrs)
 
     def cleanup_statedir(self):
-        pass
+        """The state folder goes with the network, unless it is kept."""
 
     def ssh_backdoor_command(self, *_):
         return f"{setup['program']} ssh --state-dir {self.state_dir.parent} {self.name}"
@@ -481,6 +484,10 @@ def start_all():
         raise MachineError("; ".join(map(str, errors)))
 
 
+def create_machine(start_command, *, name=None, keep_machine_state=False):
+    raise MachineError("machines are made by the configuration: add one to `nodes`, and start() it when it is wanted")
+
+
 def join_all():
     with log.nested("wait for all machines to power off"):
         bridge.ask("no-limit")
@@ -537,6 +544,29 @@ class TestCase(unittest.TestCase):
         pass
 
 
+def prompt(scope, names):
+    """A Python prompt with completion, and a history that lasts."""
+    import code
+    history = pathlib.Path(".nixos-test-history")
+    try:
+        import readline, rlcompleter
+        readline.set_completer(rlcompleter.Completer(scope).complete)
+        readline.parse_and_bind("tab: complete")
+        if history.exists():
+            readline.read_history_file(history)
+    except (ImportError, OSError):
+        readline = None
+    try:
+        code.interact(banner="start_all(), test_script(), and the machines: " + ", ".join(names), local=scope, exitmsg="")
+    finally:
+        if readline:
+            try:
+                readline.set_history_length(1000)
+                readline.write_history_file(history)
+            except OSError as error:
+                log.warning(f"the history is not kept: {error}")
+
+
 def run():
     names = {re.sub(r"^[^A-Za-z_]|[^A-Za-z0-9_]", "_", machine.name): machine for machine in machines}
     if len(machines) == 1:
@@ -544,25 +574,22 @@ def run():
     scope = {
         **names, **{f"vlan{vlan.nr}": vlan for vlan in vlans},
         "machines": machines, "machines_qemu": machines, "machines_nspawn": [], "vlans": vlans, "start_all": start_all, "join_all": join_all,
+        "create_machine": create_machine,
         "partition": partition, "heal": heal, "subtest": log.subtest, "polling_condition": polling_condition, "retry": retry, "t": TestCase(), "log": log, "os": os,
         "serial_stdout_on": lambda: bridge.ask("serial", on=True), "serial_stdout_off": lambda: bridge.ask("serial", on=False),
         "dump_machine_ssh": lambda: [log.log(machine.ssh_backdoor_command()) for machine in machines],
         "BaseMachine": BaseMachine, "QemuMachine": QemuMachine, "NspawnMachine": NspawnMachine, "Machine": BaseMachine,
-        "driver": types.SimpleNamespace(machines=machines, logger=log, vlans=vlans, out_dir=pathlib.Path(setup["outDir"])),
         "debug": types.SimpleNamespace(breakpoint=lambda *a: None),
         "__name__": "__main__",
     }
     scope["test_script"] = lambda: exec(compile(script, SCRIPT_NAME, "exec"), scope) if script is not None else bridge.ask("steps")
     scope["run_tests"] = scope["test_script"]
+    scope["driver"] = types.SimpleNamespace(machines=machines, machines_qemu=machines, machines_nspawn=[], logger=log, vlans=vlans,
+                                            out_dir=pathlib.Path(setup["outDir"]), polling_conditions=conditions, tests=script,
+                                            **{name: scope[name] for name in ("start_all", "join_all", "test_script", "run_tests", "subtest",
+                                                                              "polling_condition", "create_machine")})
     if setup["interactive"]:
-        import code
-        try:
-            import readline, rlcompleter
-            readline.set_completer(rlcompleter.Completer(scope).complete)
-            readline.parse_and_bind("tab: complete")
-        except ImportError:
-            pass
-        code.interact(banner="start_all(), test_script(), and the machines: " + ", ".join(names), local=scope, exitmsg="")
+        prompt(scope, names)
         return
     with log.nested("run the VM test script"):
         scope["test_script"]()

@@ -41,6 +41,7 @@ pub use report::{Subtest, TestReport, junit};
 pub use steps::check_steps;
 
 const DRIVER: &str = concat!(include_str!("screen.py"), "\n\n", include_str!("driver.py"));
+const CHECK: &str = include_str!("check.py");
 /// Lines of a machine's journal in the report of a failure.
 const JOURNAL_LINES: usize = 15;
 /// A time that does not come.
@@ -97,23 +98,34 @@ pub enum ScriptError {
     Run(#[from] std::io::Error),
 }
 
-/// Whether Python takes a script: to be asked before anything is booted.
+/// What a script is checked against.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct ScriptNames {
+    /// Names of the machines.
+    pub machines: Vec<String>,
+    /// Numbers of the segments.
+    pub segments: Vec<u32>,
+    /// Whether names that nothing defines are looked for (`skipLint` is false).
+    pub are_checked: bool,
+}
+
+/// Whether a script can be run: its syntax, its names, the modules that it imports. To be asked before anything is booted.
 ///
 /// # Errors
-/// It does not; the text says where.
-pub fn check_script(script: &str, place: &str, host: &Host) -> Result<(), ScriptError> {
-    const CHECK: &str = "import sys\ntry: compile(sys.stdin.read(), 'testScript', 'exec')\nexcept (SyntaxError, ValueError) as e:\n \
-                         print(f\"line {getattr(e, 'lineno', '?')}: {getattr(e, 'msg', e)}: {(getattr(e, 'text', '') or '').strip()}\"); sys.exit(1)";
+/// It cannot; the text says where and why, a line each.
+pub fn check_script(script: &str, place: &str, host: &Host, names: &ScriptNames) -> Result<(), ScriptError> {
     let python = nbv_qemu::find::in_path("python3", host.path.as_deref()).ok_or(ScriptError::NoPython)?;
+    let asked = serde_json::json!({ "script": script, "driver": DRIVER, "machines": names.machines, "segments": names.segments, "names": names.are_checked });
     let mut child = Command::new(python).args(["-c", CHECK]).stdin(Stdio::piped()).stdout(Stdio::piped()).spawn()?;
     if let Some(mut stdin) = child.stdin.take() {
-        stdin.write_all(script.as_bytes())?;
+        stdin.write_all(asked.to_string().as_bytes())?;
     }
     let output = child.wait_with_output()?;
     if output.status.success() {
         return Ok(());
     }
-    Err(ScriptError::Syntax { place: place.to_owned(), error: String::from_utf8_lossy(&output.stdout).trim().to_owned() })
+    let said = String::from_utf8_lossy(&output.stdout).trim().replace('\n', &format!("\n  {place}, "));
+    Err(ScriptError::Syntax { place: place.to_owned(), error: said })
 }
 
 enum Happening {
@@ -309,15 +321,30 @@ mod tests {
         }
     }
 
+    fn check(script: &str) -> Result<(), String> {
+        let names = ScriptNames { machines: vec!["web".into(), "dash-client".into()], segments: vec![1], are_checked: true };
+        check_script(script, "a.nix: testScript", &host(), &names).map_err(|error| error.to_string())
+    }
+
     #[test]
-    fn a_script_with_a_syntax_error_is_refused_with_its_line() {
-        check_script("start_all()\nx = [m for m in machines]\n", "a.nix: testScript", &host()).unwrap();
-        let error = check_script("start_all()\nif x\n", "a.nix: testScript", &host()).unwrap_err().to_string();
-        assert!(error.contains("a.nix: testScript, line 2:"), "{error}");
+    fn a_script_with_an_error_is_refused_with_its_line() {
+        check("start_all()\nx = [m for m in machines]\n").unwrap();
+        check("dash_client.succeed(f'{vlan1}')\ndef f(a):\n  global g\n  g = a\n  return g\nt.fail(f(1))\ntry:\n  import none_such\nexcept ImportError: pass\n").unwrap();
+        for (script, line, word) in [
+            ("start_all()\nif x\n", 2, ""),
+            ("start_all()\nwbe.succeed('x')\n", 2, "`web`"),
+            ("import none_such\n", 1, "none_such"),
+            ("def f():\n  return nowhere\n", 2, "nowhere"),
+        ] {
+            let error = check(script).unwrap_err();
+            assert!(error.contains(&format!("a.nix: testScript, line {line}:")) && error.contains(word), "{error}");
+        }
+        let unchecked = ScriptNames::default();
+        check_script("wbe.succeed('x')\n", "a", &host(), &unchecked).unwrap();
     }
 
     #[test]
     fn the_drivers_own_python_is_python() {
-        check_script(DRIVER, "driver.py", &host()).unwrap();
+        check_script(DRIVER, "driver.py", &host(), &ScriptNames::default()).unwrap();
     }
 }

@@ -35,6 +35,7 @@ let
     inherit (network) plan toplevels nodes warnings;
     globalTimeout = 3600;
     enableOCR = false;
+    skipLint = false;
     testScript = "";
     testSteps = builtins.toJSON steps;
   };
