@@ -121,8 +121,8 @@ pub(crate) struct Shared<'h> {
     pub(crate) settings: Settings,
     contexts: Mutex<ContextTable<'h>>,
     pub(crate) imports: Mutex<HashMap<PathBuf, Ref<'h>, FxBuild>>,
-    /// Files that paths lead to; none for a path that is a file itself.
-    pub(crate) resolved: Mutex<HashMap<PathBuf, Option<PathBuf>, FxBuild>>,
+    /// Files that paths lead to, unless they are files themselves.
+    pub(crate) resolved: Mutex<HashMap<PathBuf, PathBuf, FxBuild>>,
     pub(crate) globals: OnceLock<Globals<'h>>,
     /// State of the builtins (regular expressions, hashes, derivations).
     pub(crate) builtin_state: crate::builtins::State,

@@ -117,8 +117,12 @@ impl<'h> Evaluator<'h> {
 
     /// The cell of a file's value.
     pub fn import_cell(&self, path: &Path) -> EvalResult<Ref<'h>> {
+        let imports = || self.shared.imports.lock().unwrap_or_else(|e| e.into_inner());
+        if let Some(&cell) = imports().get(path) {
+            return Ok(cell);
+        }
         let resolved = self.resolve_file(path)?;
-        let mut imports = self.shared.imports.lock().unwrap_or_else(|e| e.into_inner());
+        let mut imports = imports();
         if let Some(&cell) = imports.get(&resolved) {
             return Ok(cell);
         }
@@ -132,7 +136,7 @@ impl<'h> Evaluator<'h> {
     pub fn resolve_file(&self, path: &Path) -> EvalResult<PathBuf> {
         let resolved = || self.shared.resolved.lock().unwrap_or_else(|e| e.into_inner());
         if let Some(known) = resolved().get(path) {
-            return Ok(known.clone().unwrap_or_else(|| path.to_owned()));
+            return Ok(known.clone());
         }
         if crate::builtins::core_file(path).is_some() {
             return Ok(path.to_owned());
@@ -158,7 +162,9 @@ impl<'h> Evaluator<'h> {
                 }
             }
         }
-        resolved().insert(path.to_owned(), (at != path).then(|| at.clone()));
+        if at != path {
+            resolved().insert(path.to_owned(), at.clone());
+        }
         Ok(at)
     }
 
