@@ -382,3 +382,37 @@ fn the_web_networks_pages_are_fetched_by_its_client() {
         std::thread::sleep(Duration::from_millis(100));
     }
 }
+
+/// A folder for PATH that has all programs but Python.
+fn path_without_python() -> PathBuf {
+    let dir = scratch().join("no-python");
+    let _absent = std::fs::remove_dir_all(&dir);
+    std::fs::create_dir_all(&dir).unwrap();
+    for folder in std::env::split_paths(&std::env::var_os("PATH").unwrap()) {
+        for entry in std::fs::read_dir(folder).into_iter().flatten().flatten() {
+            if !entry.file_name().to_string_lossy().starts_with("python") {
+                // The first of a name wins, as in PATH.
+                let _taken = std::os::unix::fs::symlink(entry.path(), dir.join(entry.file_name()));
+            }
+        }
+    }
+    dir
+}
+
+#[test]
+fn the_steps_of_the_example_hold_without_python() {
+    let out = scratch().join("steps-out");
+    let _absent = std::fs::remove_dir_all(&out);
+    let mut test = command(BIN);
+    test.args(["test", "--timeout", "600", "--junit-xml", "report.xml", "-o"]).arg(&out).arg(example("steps.nix"));
+    let output = test.env("PATH", path_without_python()).output().unwrap();
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success(), "{said}");
+    assert_eq!(std::fs::read(out.join("copies/steps.nix")).unwrap(), std::fs::read(example("steps.nix")).unwrap());
+    let report = std::fs::read_to_string(out.join("report.xml")).unwrap();
+    for case in ["pages", "commands", "a network in two parts", "files and console", "steps"] {
+        assert!(report.contains(&format!("name=\"{case}\"")), "{report}");
+    }
+    assert!(std::fs::read_to_string(out.join("web.console.log")).unwrap().contains("marker"));
+    assert!(std::fs::read_to_string(out.join("report.txt")).unwrap().contains("test steps: passed"));
+}
