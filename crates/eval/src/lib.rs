@@ -23,7 +23,7 @@
 //!     ev.force_deep(ev.cell(list))?;
 //!     assert_eq!(ev.print(list)?, b"[ 2 4 ]");
 //!     // Errors are values with code, message, places and reasons; `nbv_diag::render` makes them text.
-//!     let error = ev.select(attrs, "b").unwrap_err();
+//!     let error = ev.select(attrs, "b").err().unwrap();
 //!     assert!(error.is_catchable());
 //!     assert!(error.message().contains("no"));
 //!     // Parsing alone: the desugared text, as `nix-instantiate --parse` prints it.

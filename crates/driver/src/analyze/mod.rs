@@ -242,7 +242,7 @@ Id=later.service\nInactiveExitTimestampMonotonic=9000000\nActiveEnterTimestampMo
         assert_eq!(phases, expected);
         assert!(it.phases.windows(2).skip(1).all(|pair| (pair[0].from + pair[0].takes - pair[1].from).abs() < 1e-6));
         // What is not known is told with what follows.
-        let less = Analysis::parse("a", &SAID.replace("[    0.912345]", "").replace("@control\n57", "@control\n"), None).unwrap();
+        let less = Analysis::parse("a", &SAID.replace("[    0.912345]", "").replace(" 120 1 1\n", "\n"), None).unwrap();
         assert_eq!((less.phases[0].name.as_str(), less.phases[0].takes), ("kernel, /init, activation", 1.3));
     }
 
