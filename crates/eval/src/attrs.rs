@@ -410,3 +410,58 @@ impl<'h> Sink<'h> {
         self.len += 1;
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+
+    use nbv_syntax::Symbol;
+
+    use super::{Attr, Attrs};
+    use crate::testing::with_evaluator;
+    use crate::value::Value;
+
+    /// A small generator of numbers, so that failures repeat.
+    fn next(state: &mut u64, below: u64) -> u64 {
+        *state = state.wrapping_mul(6364136223846793005).wrapping_add(1442695040888963407);
+        (*state >> 33) % below
+    }
+
+    #[test]
+    fn updates_are_those_of_a_map() {
+        with_evaluator(|ev| {
+            let mut state = 7;
+            for _ in 0..200 {
+                let (mut set, mut map) = (ev.common.empty_attrs, BTreeMap::new());
+                for _ in 0..next(&mut state, 60) {
+                    let most = [2, 3, 40][next(&mut state, 3) as usize];
+                    let part: BTreeMap<u32, u32> = (0..next(&mut state, most))
+                        .map(|_| (next(&mut state, 90) as u32, next(&mut state, 1000) as u32))
+                        .collect();
+                    let attrs: Vec<Attr<'_>> = part
+                        .iter()
+                        .map(|(&name, &pos)| Attr { name: Symbol(name), pos, value: ev.cell(Value::int(pos.into())) })
+                        .collect();
+                    let part_set = Attrs::from_sorted(ev.arena, &attrs);
+                    if next(&mut state, 4) == 0 {
+                        set = Attrs::update(ev.arena, part_set, set);
+                        map = part.into_iter().chain(map).collect();
+                    } else {
+                        set = Attrs::update(ev.arena, set, part_set);
+                        map.extend(part);
+                    }
+                }
+                let found: Vec<(u32, u32)> = set.iter().map(|a| (a.name.0, a.pos)).collect();
+                assert_eq!(found, map.clone().into_iter().collect::<Vec<_>>());
+                assert_eq!(set.len(), map.len());
+                assert!(set.bound() >= set.len());
+                assert_eq!(set.is_empty(), map.is_empty());
+                for name in 0..90 {
+                    assert_eq!(set.get(Symbol(name)).map(|a| a.pos), map.get(&name).copied());
+                }
+                let mapped = set.map(ev.arena, |a| a.value);
+                assert!(mapped.iter().zip(&map).all(|(a, (&name, &n))| (a.name.0, a.pos) == (name, 0) && a.value.load().as_int() == Some(n.into())));
+            }
+        });
+    }
+}

@@ -316,4 +316,25 @@ mod tests {
             assert_eq!(ev.force(cells[0]).err().unwrap().code(), "eval::infinite-recursion");
         });
     }
+
+    #[test]
+    fn messages_keep_their_order_and_failures_their_place() {
+        crate::on_big_stack(|| {
+            let world = std::sync::Arc::new(crate::testing::Memory::default());
+            let heap = crate::Heap::new();
+            let ev = crate::Evaluator::new(&heap, world.clone(), crate::Settings::default(), vec![]);
+            let text = "let fib = n: if n < 2 then n else fib (n - 1) + fib (n - 2);
+                            say = i: builtins.trace (toString i) (toString (fib (18 - i)));
+                        in [ (toString (builtins.genList say 8)) (builtins.tryEval (toString [ (throw \"x\") (abort \"y\") ])).success
+                             (toString [ (fib 15) (throw \"first\") (throw \"second\") ]) ]";
+            let v = ev.eval_expr(text, std::path::Path::new("/")).unwrap();
+            let cells = v.as_list().unwrap();
+            ev.with_helpers(3, || {
+                assert_eq!(ev.force_string(cells[0]).unwrap().bytes(), b"2584 1597 987 610 377 233 144 89");
+                assert_eq!(ev.force(cells[1]).unwrap().as_bool(), Some(false));
+                assert_eq!(ev.force(cells[2]).err().unwrap().message(), "first");
+            });
+            assert_eq!(*world.messages.lock().unwrap(), ["0", "1", "2", "3", "4", "5", "6", "7"]);
+        });
+    }
 }
