@@ -416,3 +416,59 @@ fn the_steps_of_the_example_hold_without_python() {
     assert!(std::fs::read_to_string(out.join("web.console.log")).unwrap().contains("marker"));
     assert!(std::fs::read_to_string(out.join("report.txt")).unwrap().contains("test steps: passed"));
 }
+
+#[test]
+fn a_rust_test_drives_a_machine_and_commands_are_exact() {
+    use nbv_driver::testing::{GuestCommand, TIMED_OUT, TestError, TestNetwork};
+    let file = scratch().join("driven.nix");
+    std::fs::write(&file, "{ alpha = { virtualisation.memorySize = 768; };\n  testSteps = [ { run = \"true\"; }\n    { run = \"echo some-output; exit 42\"; } ]; }\n").unwrap();
+
+    // A step that fails is told with its place, its output and the machine's journal.
+    let output = command(BIN).args(["test", "--timeout", "600"]).arg(&file).output().unwrap();
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert_eq!(output.status.code(), Some(4), "{said}");
+    for word in ["driven.nix:3:7", "3 |     { run =", "exit code 42", "    some-output", "journal of alpha"] {
+        assert!(said.contains(word), "no `{word}` in:\n{said}");
+    }
+
+    let result = build_file("driven.nix", &file);
+    let state = scratch().join("driven-state");
+    let _absent = std::fs::remove_dir_all(&state);
+    let options = nbv_driver::RunOptions { result, state_dir: Some(state.clone()), ..Default::default() };
+    let network = TestNetwork::open(&options, &nbv_driver::Host::from_environment().unwrap()).unwrap();
+    let alpha = network.machine("alpha").unwrap();
+    alpha.wait_for_unit("multi-user.target").unwrap();
+    assert_eq!(alpha.succeed("pwd; echo $USER").unwrap(), "/tmp\nroot\n");
+    assert!(matches!(alpha.succeed("echo words; exit 3"), Err(TestError::Command(failure)) if failure.status == 3 && failure.stdout == "words\n"));
+    alpha.fail("false | true").unwrap();
+
+    // 100 MB through standard output, byte for byte; what is no text; standard input; signals.
+    let start = Instant::now();
+    let big = alpha.execute(&"head -c 100000000 /dev/zero | tr '\\0' '\\377'".into()).unwrap();
+    eprintln!("100 MB in {:?}", start.elapsed());
+    assert!(big.status == 0 && big.stdout.len() == 100_000_000 && big.stdout.iter().all(|byte| *byte == 255));
+    let input: Vec<u8> = (0..=255).cycle().take(300_000).collect();
+    let echoed = alpha.execute(&GuestCommand { stdin: Some(&input), ..GuestCommand::from("cat; echo e >&2") }).unwrap();
+    assert!(echoed.stdout == input && echoed.stderr == b"e\n" && echoed.status == 0);
+    assert_eq!(alpha.execute(&"kill -KILL $$".into()).unwrap().status, 128 + 9);
+
+    // A command that takes too long goes with all that it started; what runs in the background is not waited for.
+    let short = alpha.within(Duration::from_secs(3));
+    assert_eq!(short.execute(&"setsid sleep 4242 & sleep 4343 & echo begun; sleep 4444".into()).unwrap().status, TIMED_OUT);
+    alpha.fail("pgrep -f 'sleep 4[234]'").unwrap();
+    let start = Instant::now();
+    assert_eq!(alpha.execute(&"sleep 1234 >&2 & echo on".into()).unwrap().stdout, b"on\n");
+    assert_eq!(alpha.execute(&"sleep 1235 & echo on".into()).unwrap().stdout, b"on\n");
+    assert!(start.elapsed() < Duration::from_secs(60));
+    alpha.succeed("pgrep -f 'sleep 1234' && pkill -f 'sleep 123[45]'").unwrap();
+
+    // Twenty at a time.
+    std::thread::scope(|scope| {
+        let started: Vec<_> = (0..20).map(|index| (index, scope.spawn({ let alpha = alpha.clone(); move || alpha.succeed(&format!("sleep 1; seq {index} 20000 | tail -n 1; echo {index}")) }))).collect();
+        for (index, thread) in started {
+            assert_eq!(thread.join().unwrap().unwrap(), format!("20000\n{index}\n"));
+        }
+    });
+    drop(network);
+    assert_eq!(qemus_of(&state), 0);
+}
