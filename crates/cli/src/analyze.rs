@@ -22,13 +22,9 @@ struct Words {
 
 /// Asks the machine, prints, and draws.
 pub(crate) fn act(words: Vec<OsString>) -> Exit {
-    let words = match read(words) {
-        Ok(Some(words)) => words,
-        Ok(None) => {
-            help::show_command("analyze");
-            return Exit::Done;
-        }
-        Err(message) => return fail(&format!("{message}; try `nixos-build-vms analyze --help`"), Exit::Usage),
+    let words = match help::understood("analyze", read(words)) {
+        Ok(words) => words,
+        Err(exit) => return exit,
     };
     let (found, _host) = match find(words.state_dir.as_deref()) {
         Ok(both) => both,

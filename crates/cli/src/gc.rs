@@ -7,20 +7,16 @@ use lexopt::prelude::*;
 use nbv_store::gc::{Mode, collect};
 
 use crate::args::{Build, UsageError};
-use crate::build::{self, fail, fail_with};
+use crate::build::{self, fail_with};
 use crate::exit::Exit;
 use crate::help;
 use crate::progress::bytes;
 
 /// Deletes the store paths that no `result` and no running network needs; prints what that freed.
 pub(crate) fn gc(words: Vec<OsString>) -> Exit {
-    let (flags, mode) = match read(words) {
-        Ok(Some(both)) => both,
-        Ok(None) => {
-            help::show_command("gc");
-            return Exit::Done;
-        }
-        Err(UsageError(message)) => return fail(&format!("{message}; try `nixos-build-vms gc --help`"), Exit::Usage),
+    let (flags, mode) = match help::understood("gc", read(words)) {
+        Ok(both) => both,
+        Err(exit) => return exit,
     };
     let settings = match build::settings(&flags) {
         Ok(settings) => settings,

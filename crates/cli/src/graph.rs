@@ -35,13 +35,9 @@ struct Flags {
 
 /// Draws a network.
 pub(crate) fn show(words: Vec<OsString>) -> Exit {
-    let flags = match read(words) {
-        Ok(Some(flags)) => flags,
-        Ok(None) => {
-            help::show_command("graph");
-            return Exit::Done;
-        }
-        Err(message) => return fail(&format!("{message}; try `nixos-build-vms graph --help`"), Exit::Usage),
+    let flags = match help::understood("graph", read(words)) {
+        Ok(flags) => flags,
+        Err(exit) => return exit,
     };
     let drawing = match &flags.subject {
         None => running(flags.state_dir.as_deref()),

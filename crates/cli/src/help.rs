@@ -3,6 +3,9 @@
 use std::io::{IsTerminal, Write};
 use std::process::{Command, Stdio};
 
+use crate::build::fail;
+use crate::exit::Exit;
+
 const PAGE: &str = include_str!("../../../docs/nixos-build-vms.8");
 
 /// Shows the manual page.
@@ -38,6 +41,19 @@ pub(crate) fn show_command(name: &str) {
     }
     text.push_str("\nThe whole manual: nixos-build-vms --help\n");
     print(&text);
+}
+
+/// What a command made of its words (`None`: help is asked for). Where there is nothing to do, the help or what is wrong with
+/// the words has been shown.
+pub(crate) fn understood<T>(name: &str, read: Result<Option<T>, impl std::fmt::Display>) -> Result<T, Exit> {
+    match read {
+        Ok(Some(words)) => Ok(words),
+        Ok(None) => {
+            show_command(name);
+            Err(Exit::Done)
+        }
+        Err(error) => Err(fail(&format!("{error}; try `nixos-build-vms {name} --help`"), Exit::Usage)),
+    }
 }
 
 /// A closed pipe is no error of ours.

@@ -23,13 +23,9 @@ struct Words {
 
 /// Does what the command asks.
 pub(crate) fn act(name: &'static str, words: Vec<OsString>) -> Exit {
-    let words = match read(name, words) {
-        Ok(Some(words)) => words,
-        Ok(None) => {
-            help::show_command(name);
-            return Exit::Done;
-        }
-        Err(message) => return fail(&format!("{message}; try `nixos-build-vms {name} --help`"), Exit::Usage),
+    let words = match help::understood(name, read(name, words)) {
+        Ok(words) => words,
+        Err(exit) => return exit,
     };
     let (found, _host) = match find(words.state_dir.as_deref()) {
         Ok(both) => both,

@@ -67,13 +67,9 @@ pub(crate) fn find(state_dir: Option<&Path>) -> Result<(Found, Host), Exit> {
 
 /// Acts on a running network.
 pub(crate) fn act(name: &'static str, words: Vec<OsString>) -> Exit {
-    let words = match read(name, words) {
-        Ok(Some(words)) => words,
-        Ok(None) => {
-            help::show_command(name);
-            return Exit::Done;
-        }
-        Err(message) => return fail(&format!("{message}; try `nixos-build-vms {name} --help`"), Exit::Usage),
+    let words = match help::understood(name, read(name, words)) {
+        Ok(words) => words,
+        Err(exit) => return exit,
     };
     let (found, host) = match find(words.state_dir.as_deref()) {
         Ok(both) => both,

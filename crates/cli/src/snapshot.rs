@@ -8,7 +8,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use lexopt::prelude::*;
 use nbv_driver::snapshot::{Replace, SnapshotInfo};
 
-use crate::build::{fail, fail_with};
+use crate::build::fail_with;
 use crate::exit::Exit;
 use crate::help;
 use crate::running::find;
@@ -26,13 +26,9 @@ struct Words {
 
 /// Does what `snapshot` asks.
 pub(crate) fn act(words: Vec<OsString>) -> Exit {
-    let words = match read(words) {
-        Ok(Some(words)) => words,
-        Ok(None) => {
-            help::show_command("snapshot");
-            return Exit::Done;
-        }
-        Err(message) => return fail(&format!("{message}; try `nixos-build-vms snapshot --help`"), Exit::Usage),
+    let words = match help::understood("snapshot", read(words)) {
+        Ok(words) => words,
+        Err(exit) => return exit,
     };
     let (found, _host) = match find(words.state_dir.as_deref()) {
         Ok(both) => both,

@@ -44,13 +44,9 @@ struct Built {
 
 /// Builds and runs the tests of files.
 pub(crate) fn test(words: Vec<OsString>) -> Exit {
-    let flags = match read(words) {
-        Ok(Some(flags)) => flags,
-        Ok(None) => {
-            help::show_command("test");
-            return Exit::Done;
-        }
-        Err(message) => return fail(&format!("{message}; try `nixos-build-vms test --help`"), Exit::Usage),
+    let flags = match help::understood("test", read(words)) {
+        Ok(flags) => flags,
+        Err(exit) => return exit,
     };
     if flags.files.is_empty() {
         return fail("no test file; usage: nixos-build-vms test [flags] FILE...", Exit::Usage);
