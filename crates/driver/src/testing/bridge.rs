@@ -16,7 +16,8 @@ use serde::Deserialize;
 use serde_json::{Value, json};
 
 use super::error::TestError;
-use super::machine::{Command, CommandOutput, MONITOR, Shared, USUAL, Wait};
+use super::machine::{Command, CommandOutput, MONITOR, USUAL, Wait};
+use super::network::Shared;
 use super::steps::Runner;
 use super::{Outcome, Subtest, TestOptions, Work};
 use crate::host::Host;

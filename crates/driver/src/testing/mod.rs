@@ -10,6 +10,7 @@ mod bridge;
 mod error;
 mod http;
 mod machine;
+mod network;
 mod report;
 mod steps;
 
@@ -30,12 +31,13 @@ use crate::options::RunOptions;
 use crate::lines::Lines;
 use crate::run::{Front, RunError, failed, prepare};
 use crate::{server, state};
-use machine::Shared;
+use network::Shared;
 use steps::Runner;
 
 pub use error::{CommandFailure, TestError};
 pub use http::HttpAnswer;
-pub use machine::{Command as GuestCommand, CommandOutput, Machine, TIMED_OUT, TestNetwork};
+pub use machine::{Command as GuestCommand, CommandOutput, Machine, TIMED_OUT};
+pub use network::TestNetwork;
 pub(crate) use report::escape;
 pub use report::{Subtest, TestReport, junit};
 pub use steps::check_steps;

@@ -9,7 +9,8 @@ use std::time::{Duration, Instant};
 use nbv_plan::steps::{Action, Command as Wanted, Expect, Place, Step};
 
 use super::error::{TestError, excerpt};
-use super::machine::{Command, CommandOutput, Machine, Shared, USUAL, Wait, compile, quote, text};
+use super::machine::{Command, CommandOutput, Machine, USUAL, Wait, compile, quote, text};
+use super::network::Shared;
 use super::report::Subtest;
 
 /// Checks what only this program can: regular expressions and the machines' names.
